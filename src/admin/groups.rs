@@ -2,6 +2,7 @@
 
 mod follow;
 mod member;
+pub(crate) mod overview;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::control::messages::{FleetPage, Messages};
 pub use follow::MembersEvent;
 pub(crate) use follow::stream;
 pub use member::GroupMember;
+pub use overview::{GroupList, GroupSize};
 
 /// The members of a group.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

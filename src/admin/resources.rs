@@ -1,6 +1,9 @@
 //! The list of all resources, from which the router, `GET /` and `openapi.json` are made: what is
 //! not in it does not exist, and what exists is described.
 
+mod messages;
+mod sessions;
+
 use std::sync::{Arc, LazyLock};
 
 use axum::Json;
@@ -22,9 +25,9 @@ use crate::admin::resource::Resource;
 use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    backends, certificates, config, credentials, departures, events, findings, groups, log,
-    messages, metrics, preview, quotas, rebalance, resolve, routes, sessions, sources, status,
-    tokens, traffic, ui, upstreams, whoami,
+    backends, certificates, config, credentials, departures, events, findings, log, metrics,
+    preview, quotas, rebalance, resolve, routes, sources, status, tokens, traffic, ui, upstreams,
+    whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -34,9 +37,9 @@ pub(super) fn resources() -> Vec<Resource> {
     all.extend(gateway());
     all.extend(configuration());
     all.extend(traffic());
-    all.extend(sessions());
-    all.extend(messages());
-    all.extend(session());
+    all.extend(sessions::many());
+    all.extend(messages::all());
+    all.extend(sessions::one());
     all.extend(rights());
     all.extend(leaving());
     all.extend(ui::resources());
@@ -332,126 +335,6 @@ fn traffic() -> Vec<Resource> {
             "What is limited, how much of it is taken, and who has the most.",
         )
         .answers::<quotas::QuotasView>(),
-    ]
-}
-
-/// Live sessions.
-fn sessions() -> Vec<Resource> {
-    let delete = (MethodFilter::DELETE, Method::DELETE);
-    vec![
-        Resource::get(
-            "/v1/sessions",
-            sessions::list,
-            "Live sessions, the oldest first or sorted by a number.",
-        )
-        .query::<sessions::Filter>()
-        .answers::<sessions::SessionPage>()
-        .statuses(&[200, 400]),
-        Resource::get(
-            "/v1/top",
-            sessions::top::show,
-            "Who sends most now, the hottest keys, and load that is skewed.",
-        )
-        .query::<sessions::top::TopQuery>()
-        .answers::<sessions::top::Top>()
-        .statuses(&[200, 400]),
-        Resource::new(
-            delete,
-            "/v1/sessions",
-            sessions::close::many,
-            "Closes all sessions that match.",
-        )
-        .query::<sessions::close::CloseMany>()
-        .answers::<sessions::close::ClosingMany>()
-        .statuses(&[202, 400]),
-        Resource::post(
-            "/v1/sessions/messages",
-            sessions::send::many,
-            "Sends a message in all sessions that match.",
-        )
-        .query::<sessions::send::SendMany>()
-        .body::<sessions::send::Sent>()
-        .answers::<sessions::send::SentMany>()
-        .statuses(&[202, 400, 413]),
-    ]
-}
-
-/// Messages and groups of all gateways.
-fn messages() -> Vec<Resource> {
-    vec![
-        Resource::post(
-            "/v1/messages",
-            messages::publish,
-            "Publishes a message to sessions, principals, groups or routes of all gateways.",
-        )
-        .body::<messages::NewMessage>()
-        .answers::<messages::PublishedView>()
-        .statuses(&[202, 400, 409, 413]),
-        Resource::get(
-            "/v1/groups/{group}",
-            groups::list,
-            "The members of a group of sessions, on all gateways.",
-        )
-        .query::<groups::MembersQuery>()
-        .answers::<groups::MemberList>()
-        .statuses(&[200, 400, 409]),
-        Resource::get(
-            "/v1/groups/{group}/events",
-            groups::events,
-            "The members of a group, then joins and leaves, as server-sent events.",
-        )
-        .statuses(&[200, 400, 409, 503]),
-    ]
-}
-
-/// One live session.
-fn session() -> Vec<Resource> {
-    let delete = (MethodFilter::DELETE, Method::DELETE);
-    vec![
-        Resource::get("/v1/sessions/{id}", sessions::one, "A live session.")
-            .answers::<sessions::Session>()
-            .statuses(&[200, 400, 404, 503]),
-        Resource::new(
-            (MethodFilter::PATCH, Method::PATCH),
-            "/v1/sessions/{id}",
-            sessions::change,
-            "Changes when a session's right ends.",
-        )
-        .body::<sessions::Change>()
-        .answers::<sessions::Session>()
-        .statuses(&[200, 400, 404, 409, 503]),
-        Resource::new(
-            delete,
-            "/v1/sessions/{id}",
-            sessions::close::one,
-            "Closes a session.",
-        )
-        .query::<sessions::close::Close>()
-        .answers::<sessions::close::Closing>()
-        .statuses(&[202, 400, 404, 409, 503]),
-        Resource::post(
-            "/v1/sessions/{id}/messages",
-            sessions::send::one,
-            "Sends a message in a session.",
-        )
-        .body::<sessions::send::Sent>()
-        .answers::<sessions::send::SentOne>()
-        .statuses(&[202, 400, 404, 409, 413, 429, 503]),
-        Resource::get(
-            "/v1/sessions/{id}/tap",
-            sessions::tap::watch,
-            "The frames of a session as they pass, as server-sent events.",
-        )
-        .query::<sessions::tap::Watch>()
-        .statuses(&[200, 400, 403, 404, 409, 429, 503]),
-        Resource::post(
-            "/v1/sessions/{id}/move",
-            sessions::moving::begin,
-            "Moves a session to another backend.",
-        )
-        .body::<sessions::moving::Target>()
-        .answers::<sessions::moving::Moving>()
-        .statuses(&[202, 400, 404, 409, 503]),
     ]
 }
 

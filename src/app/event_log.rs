@@ -131,7 +131,7 @@ async fn follow(pid: u32, mut follower: Follower, events: Events) {
         follower = same;
         match found {
             Ok(found) => events.add_foreign(found),
-            Err(error) => tracing::warn!(%error, "cannot read events of the process before"),
+            Err(error) => tracing::warn!(%error, "cannot read events of the previous process"),
         }
         if gone {
             return;

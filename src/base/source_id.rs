@@ -51,7 +51,7 @@ impl fmt::Display for SourceId {
 mod tests {
     use super::*;
 
-    /// The table of precedence, as `docs/configuration.md` states it.
+    /// The table of precedence, as `ARCHITECTURE.md` states it.
     #[test]
     fn etcd_overrides_dns_and_that_the_file() {
         let stated = [("file", 0), ("dns", 1), ("etcd", 2)];

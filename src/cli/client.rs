@@ -109,7 +109,7 @@ pub enum ClientError {
         rendered: Vec<String>,
     },
     /// The answer is not what a gateway of this version sends.
-    #[error("{0} answers as an admin API of another version does")]
+    #[error("{0} answers like an admin API of another version")]
     Strange(BackendAddr, #[source] serde_json::Error),
 }
 

@@ -70,7 +70,7 @@ pub async fn start_backends() -> std::io::Result<Vec<(String, String)>> {
     ])
 }
 
-/// The first screen. Its commands begin with what this program is called by.
+/// The greeting. Its example commands use `program`, the name that this program was started by.
 pub fn greeting(gateway: &[SocketAddr], admin: &str, program: &str) -> String {
     // A browser does not reach a unix socket.
     let look = match admin.starts_with("unix:") {

@@ -76,7 +76,7 @@ fn cut(text: &str, width: usize) -> String {
     kept.chain(['…']).collect()
 }
 
-/// The text with a mark in the place of what would steer a terminal.
+/// Replaces control characters of terminals with a visible mark.
 pub(super) fn visible(text: &str) -> String {
     text.chars()
         .map(|c| if steers(c) { '\u{fffd}' } else { c })

@@ -145,7 +145,7 @@ upstream  chat by rendezvous";
     let said = "the path has a `.` or `..` segment: it is answered 400";
     assert!(code == 1 && out.contains(said), "{out}");
     let (code, _, err) = resolve("wss://");
-    assert!(code == 2 && err.contains("is no URL"), "{err}");
+    assert!(code == 2 && err.contains("is not a URL"), "{err}");
     let (code, _, err) = resolve("ftp://any.example/a");
     assert!(code == 2 && err.contains("begins with ws:"), "{err}");
 
@@ -158,7 +158,7 @@ upstream  chat by rendezvous";
         "{out}"
     );
     let (code, _, err) = sessile(&format!("sessile resolve wss:// -a {}", gateway.address));
-    assert!(code == 2 && err.contains("is no URL"), "{err}");
+    assert!(code == 2 && err.contains("is not a URL"), "{err}");
 }
 
 #[test]

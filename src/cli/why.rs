@@ -70,7 +70,7 @@ pub fn why(args: &WhyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             false => ", and --fleet asks the other gateways too",
         };
         bail!(
-            "nothing is known of `{}`: no session, live or ended, and no refusal has it as \
+            "nothing found for `{}`: no live or ended session and no refusal has it as \
              principal, session, request id or key. `sessile sessions` lists live ones, `sessile \
              ended` shows how far back the memory reaches{elsewhere}",
             visible(&args.what)

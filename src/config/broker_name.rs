@@ -74,7 +74,7 @@ pub enum FillFault {
     #[error("the name {0}")]
     Name(&'static str),
     /// The gateways' own messages travel there.
-    #[error("the name belongs to the gateways")]
+    #[error("the name is reserved for the gateways")]
     Own,
 }
 

@@ -48,7 +48,7 @@ pub enum MisfitKind {
     Value(String),
 }
 
-/// What was taken out of the values, in the places that they had at first.
+/// The values that were removed, at their original positions.
 #[derive(Clone, Debug, Default)]
 pub struct Holes {
     paths: Vec<KeyPath>,

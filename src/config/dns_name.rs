@@ -27,7 +27,7 @@ pub enum DnsName {
 
 /// Why a text is not such a name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no name with a port, and no name of a service")]
+#[error("`{0}` is neither a name with a port nor the name of a service")]
 pub struct DnsNameError(String);
 
 impl DnsName {

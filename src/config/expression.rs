@@ -80,7 +80,7 @@ pub enum ExpressionError {
     #[error("the text that begins with `{0}` has no closing quote")]
     Quote(char),
     /// A test breaks off.
-    #[error("something is missing behind `{0}`")]
+    #[error("something is missing after `{0}`")]
     Missing(String),
     /// Not a comparison.
     #[error("`{0}` is not a comparison; use `==`, `!=`, `in` or `contains`")]
@@ -89,7 +89,7 @@ pub enum ExpressionError {
     #[error("`{0}` names nothing; write `{0}NAME`")]
     Unnamed(String),
     /// A word alone is always true.
-    #[error("`{0}` alone is no condition; write `claim:{0}`, or compare it with something")]
+    #[error("`{0}` is not a condition by itself; write `claim:{0}`, or compare it with something")]
     Word(String),
     /// A kind that is none.
     #[error("unknown source `{0}:`; use `claim:`, `path:` or `query:`, or put the text in quotes")]

@@ -445,7 +445,7 @@ impl Entry {
         }
     }
 
-    /// Whether the version in force is of a revocation that has run out.
+    /// Whether the version in force is an expired revocation.
     fn is_over(&self, now: SystemTime) -> bool {
         let item = self.good.as_ref().map(|version| &version.item);
         matches!(item, Some(Item::Revocation(one)) if one.is_over(now))

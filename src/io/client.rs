@@ -80,7 +80,7 @@ pub enum ClientError {
     #[error(transparent)]
     Connect(Arc<ConnectError>),
     /// The connection ended, or HTTP was broken.
-    #[error("the answer broke off")]
+    #[error("the connection ended before the response was complete")]
     Http(#[source] HttpFault),
     /// The time ran out.
     #[error("no answer within {0:?}")]

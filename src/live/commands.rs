@@ -247,6 +247,8 @@ pub enum MoveAnswer {
     Begun(BackendId),
     /// It moves already.
     Moving,
+    /// It has no backend: the gateway itself is at its place.
+    WithoutBackend,
     /// Its route does not reconnect.
     NotMovable(RouteName),
     /// Its client and its backend have agreed on extensions, one of which the gateway does not

@@ -344,6 +344,13 @@ pub enum MessageCommand {
         /// Receives the answer.
         answer: oneshot::Sender<Sliced<GroupSlice>>,
     },
+    /// The groups of the sessions in a slice, one for each membership.
+    Groups {
+        /// The slice of the walk.
+        slice: Slice,
+        /// Receives the answer.
+        answer: oneshot::Sender<Sliced<Vec<GroupName>>>,
+    },
     /// The members of a watched group in a slice, reported in the order of joins and leaves.
     Roster {
         /// Which group.

@@ -10,8 +10,8 @@ use crate::core::session::wheel::Tick;
 
 /// One step of a worker's clock.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-/// Where a worker's time begins. A session from another process was last active up to 310 days
-/// before that, which must not underflow.
+/// The first tick of a worker's clock. It is not 0, so that a session of another process may have
+/// been active up to 310 days earlier without underflow.
 const FIRST_TICK: Tick = 1 << 28;
 
 /// The clock of one worker. Its ticker advances it; everything else only reads it.

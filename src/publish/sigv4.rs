@@ -36,7 +36,7 @@ pub(super) enum SignatureError {
     #[error("x-amz-date is missing, or more than 15 minutes away")]
     Date,
     /// It does not fit the request.
-    #[error("the signature does not fit the request")]
+    #[error("the signature does not match the request")]
     Signature,
 }
 

@@ -36,7 +36,7 @@ pub(in crate::admin) struct Totals {
 }
 
 impl Totals {
-    /// Of one gateway's list. What is not understood is left out.
+    /// Reads the totals of one gateway's list. Unknown fields are ignored.
     pub(super) fn read(list: &Value) -> Self {
         fn part<T: for<'de> Deserialize<'de> + Default>(list: &Value, name: &str) -> T {
             list.get(name)

@@ -19,22 +19,22 @@ pub(super) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
     /// Not a URL.
-    #[error("`{0}` is no URL; write `wss://chat.example.com/ws/7` or only `/ws/7`")]
+    #[error("`{0}` is not a URL; write `wss://chat.example.com/ws/7` or only `/ws/7`")]
     Url(String),
     /// Not a scheme that a client of the gateway uses.
     #[error("`{0}` is not reached through a gateway; a URL begins with ws:, wss:, http: or https:")]
     Scheme(String),
     /// Not a path.
-    #[error("`{0}` is no path; it begins with `/`")]
+    #[error("`{0}` is not a path; it begins with `/`")]
     Path(String),
     /// Not a host.
-    #[error("`{0}` is no host, so the request is answered 400")]
+    #[error("`{0}` is not a host, so the request is answered 400")]
     Host(String),
     /// Not a method.
-    #[error("`{0}` is no method")]
+    #[error("`{0}` is not a method")]
     Method(String),
     /// Not a header.
-    #[error("`{0}` is no header, or its value has characters that no header may have")]
+    #[error("`{0}` is not a header name, or its value has characters that no header may have")]
     Header(String),
 }
 

@@ -91,6 +91,9 @@ pub(in crate::admin) async fn begin(
         Some(MoveAnswer::Ending) => {
             format!("session {id} is closing, or is being handed over")
         }
+        Some(MoveAnswer::WithoutBackend) => {
+            format!("session {id} has no backend: the gateway itself is at its place")
+        }
         Some(MoveAnswer::NotMovable(route)) => format!(
             "session {id} cannot move: route {route} does not reconnect \
              (on_backend_loss = \"reconnect\"), or did not when it began; `sessile kick {id}` closes it, and its client \

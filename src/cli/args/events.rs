@@ -42,7 +42,7 @@ impl AboutArgs {
     }
 }
 
-/// How far back, how much, in which form.
+/// Time range, number of entries and output format.
 #[derive(Debug, Args)]
 pub struct PastArgs {
     /// Not before this: a time, or how long ago, such as `1h`.

@@ -238,13 +238,16 @@ pub struct SendArgs {
 /// `sessile groups`
 #[derive(Debug, Args)]
 pub struct GroupsArgs {
-    /// The group.
+    /// The group; without it the groups with most members are listed.
     #[arg(value_name = "GROUP")]
-    pub group: String,
+    pub group: Option<String>,
+    /// Only groups whose names begin like this.
+    #[arg(long, conflicts_with = "group")]
+    pub prefix: Option<String>,
     /// Show who joins and leaves, until it is interrupted.
-    #[arg(short, long)]
+    #[arg(short, long, requires = "group")]
     pub watch: bool,
-    /// Members at most.
+    /// Members or groups at most.
     #[arg(short, long, default_value_t = 100)]
     pub limit: usize,
     /// Print JSON instead of text.

@@ -24,10 +24,10 @@ fn conditions_are_parsed_and_mistakes_are_reported() {
         assert!(error.contains(says), "{text}: {error}");
     };
     bad("  ", "empty");
-    bad("admin", "alone is no condition");
+    bad("admin", "is not a condition by itself");
     bad("claim:role = admin", "`=` is not a comparison");
-    bad("claim:role ==", "behind `claim:role ==`");
-    bad("claim:role == admin or", "behind `or`");
+    bad("claim:role ==", "after `claim:role ==`");
+    bad("claim:role == admin or", "after `or`");
     bad(
         "claim:role == admin claim:x",
         "`claim:x` is not a comparison",
@@ -35,7 +35,7 @@ fn conditions_are_parsed_and_mistakes_are_reported() {
     bad("claim: == admin", "names nothing");
     bad("header:x == admin", "unknown source `header:`");
     bad("claim:role == \"admin", "closing quote");
-    bad("not", "behind `not`");
+    bad("not", "after `not`");
     bad(&"not ".repeat(4000), "16000 bytes");
     bad(
         &format!("claim:a{}", " or claim:a".repeat(64)),

@@ -196,7 +196,7 @@ pub struct TokenSource {
 #[serde(default, deny_unknown_fields)]
 #[schemars(inline)]
 struct TokenTable {
-    /// File that holds the token; white space around it does not count.
+    /// File that holds the token; surrounding white space is ignored.
     file: Option<String>,
     /// Environment variable that holds the token.
     env: Option<String>,

@@ -166,7 +166,7 @@ pub(super) fn leaf(certificate: &Certificate) -> CertificateDer<'static> {
     certificate.key.cert[0].clone()
 }
 
-/// A point of the window that is the same at each gateway, and spread over certificates.
+/// A fixed point in the window: the same on every gateway, different for each certificate.
 fn fraction(leaf: &CertificateDer<'_>) -> f64 {
     let hash = xxhash_rust::xxh3::xxh3_64(leaf);
     f64::from(u32::try_from(hash >> 32).unwrap_or_default()) / f64::from(u32::MAX)

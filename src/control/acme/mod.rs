@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(30);
 /// How long the others have to read the answers to challenges, before the authority asks for them.
 const SPREAD: Duration = Duration::from_secs(3);
-/// Between two questions for the window of renewal.
+/// Interval between requests for the renewal window.
 const WINDOW_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// All certificates that this gateway orders.

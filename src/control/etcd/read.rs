@@ -36,7 +36,7 @@ pub enum FollowError {
     #[error("no answer within {0:?}")]
     Late(Duration),
     /// A watch gives no sign of life.
-    #[error("no sign of life within {0:?}")]
+    #[error("nothing received within {0:?}")]
     Silent(Duration),
     /// It has ended the watch.
     #[error("the watch was ended: {0}")]

@@ -135,7 +135,7 @@ pub async fn register(
             Ok(()) = registered.well.changed() => registered.state(),
             holding = registered.hold.changed() => registered.tell(&holding),
             status = ended(child.as_mut()) => {
-                tracing::info!(%status, "the backend has ended");
+                tracing::info!(%status, "the backend process has exited");
                 registered.gone().await;
                 return Ok(End::Backend(status));
             }
@@ -157,7 +157,7 @@ async fn leave(mut registered: Registered, mut child: Option<Child>, mut signals
             () = sleep(drain) => {}
             () = signals.leave() => tracing::info!("not waiting any longer"),
             status = ended(child.as_mut()) => {
-                tracing::info!(%status, "the backend has ended");
+                tracing::info!(%status, "the backend process has exited");
                 registered.gone().await;
                 return End::Backend(status);
             }

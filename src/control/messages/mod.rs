@@ -3,6 +3,7 @@
 
 mod counts;
 mod fleet;
+mod group_list;
 mod history;
 mod interest;
 mod presence;
@@ -44,6 +45,7 @@ use crate::telemetry::metrics::{MessageMetrics, Metrics};
 pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub use fleet::NodeStatus;
+pub use group_list::FleetGroups;
 pub use presence::{Batch, MembersView, Place, Watcher};
 pub use published::{Outcome, Published, Publishing};
 pub use sessions::{FleetPage, Lookup};
@@ -68,6 +70,8 @@ pub struct Messages {
     /// The broker of a node that is alone.
     local: Option<Broker>,
     dedup: Mutex<DedupWindow>,
+    /// For lists of all groups.
+    listing: Semaphore,
     /// For messages of publishers.
     room: Arc<Semaphore>,
     metrics: Arc<MessageMetrics>,
@@ -99,6 +103,7 @@ impl Messages {
             fleet: fleet.map(|broker| Fleet::new(broker, process, name)),
             local,
             dedup: Mutex::default(),
+            listing: Semaphore::new(1),
             room: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
             metrics: Arc::new(MessageMetrics::new(metrics)),
         })

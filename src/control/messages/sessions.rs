@@ -17,9 +17,9 @@ use crate::core::session::record::{Cause, EndOrder};
 use crate::live::{GroupSlice, MessageCommand, SessionQuery, Slice, WorkerCommand};
 
 /// For all other nodes to answer. They answer at once if they live.
-const ANSWER_MAX: Duration = Duration::from_secs(3);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// For a worker to list a slice of members.
-const SLICE_MAX: Duration = Duration::from_secs(5);
+pub(super) const SLICE_MAX: Duration = Duration::from_secs(5);
 /// Bytes of members in an answer, about.
 const PAGE_BYTES: usize = 256 * 1024;
 
@@ -135,6 +135,10 @@ impl Messages {
                 let page = self.members_here(&group, after, most).await;
                 return page.map_or(Answer::Failed, Answer::Members);
             }
+            Question::Groups { prefix, most } => {
+                let counts = self.groups_here(&prefix, most).await;
+                return counts.map_or(Answer::Failed, Answer::Groups);
+            }
         };
         answered.unwrap_or(Answer::NotHere)
     }
@@ -220,8 +224,8 @@ impl Messages {
         answers.into_iter().flatten().next()
     }
 
-    /// The members of a group on this node behind `after`, in the order of their ids; `None` if a
-    /// worker does not answer.
+    /// Members of a group on this node after `after`, sorted by id; `None` if a worker does not
+    /// answer.
     pub async fn members_here(
         &self,
         group: &GroupName,

@@ -100,6 +100,6 @@ pub(super) fn is_of_file(file: &Snapshot, composed: &Snapshot, upstream: &Upstre
 
 pub(super) fn log_tls_faults(faults: &[UpstreamTlsError]) {
     for error in faults {
-        tracing::error!(%error, "TLS to an upstream cannot be set up; the rest is in force");
+        tracing::error!(%error, "cannot set up TLS to an upstream; the rest of the configuration is in force");
     }
 }

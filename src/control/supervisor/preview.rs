@@ -170,7 +170,7 @@ fn named(faults: &[Diagnostic], options: &LoadOptions, label: &str) -> Vec<Diagn
 }
 
 impl Supervisor {
-    /// Waits until no other preview is made: each may take as much memory as a configuration.
+    /// Waits until no other preview is running: each may need as much memory as a configuration.
     pub async fn preview_turn(&self) -> Turn {
         let turn = Arc::clone(&self.previewing).acquire_owned().await;
         Turn(turn.expect("the semaphore is never closed"))

@@ -64,7 +64,7 @@ pub fn forward(headers: &mut HeaderMap, hop: &Forwarding<'_>) {
     if hop.trusted {
         known = hops(headers).unwrap_or_default();
         if headers.contains_key(&X_FORWARDED_FOR) {
-            // It was not verified, so its author is unknown.
+            // The trusted peer maintains `X-Forwarded-For`; `Forwarded` may come from the client.
             headers.remove(FORWARDED);
         }
     } else {

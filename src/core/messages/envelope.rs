@@ -48,7 +48,7 @@ pub enum NotAnEnvelope {
     #[error("it does not begin with a line that describes it")]
     Head,
     /// The line is not understood.
-    #[error("its description is not understood: {0}")]
+    #[error("its description cannot be parsed: {0}")]
     Json(#[from] serde_json::Error),
     /// Another version wrote it.
     #[error("it is of version {0}, this gateway reads version {VERSION}")]

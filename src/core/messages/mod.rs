@@ -4,6 +4,7 @@ pub mod asked;
 pub mod dedup;
 pub mod delivery;
 pub mod envelope;
+pub mod group_counts;
 pub mod history;
 pub mod index;
 pub mod member;

@@ -10,6 +10,7 @@ use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::core::messages::delivery::{DeliveryCounts, TARGETS_MAX};
+use crate::core::messages::group_counts::{GROUPS_MAX, GroupCounts};
 use crate::core::messages::member::MembersPage;
 use crate::core::messages::presence::{ITEMS_MAX, Part};
 
@@ -116,6 +117,14 @@ pub enum Question {
         /// So many at most.
         most: usize,
     },
+    /// The largest groups.
+    Groups {
+        /// Only those whose names begin like this.
+        #[serde(default)]
+        prefix: Arc<str>,
+        /// So many at most.
+        most: usize,
+    },
 }
 
 /// An answer of one node.
@@ -148,6 +157,8 @@ pub enum Answer {
     },
     /// Members of a group there.
     Members(MembersPage),
+    /// Groups there.
+    Groups(GroupCounts),
 }
 
 /// A session that was found.
@@ -174,12 +185,14 @@ impl Signal {
             Self::Question { question, .. } => match question {
                 Question::Close { by, .. } => short(by),
                 Question::Members { most, .. } => *most <= MEMBERS_MAX,
+                Question::Groups { prefix, most } => short(prefix) && *most <= GROUPS_MAX,
                 Question::Find { .. } | Question::Join { .. } | Question::Leave { .. } => true,
             },
             Self::Answer { answer, .. } => match answer {
                 Answer::Found(found) => short(&found.client),
                 Answer::Refused { why } => short(why),
                 Answer::Members(page) => page.members.len() <= MEMBERS_MAX,
+                Answer::Groups(counts) => counts.groups.len() <= GROUPS_MAX,
                 Answer::Counts { .. } | Answer::NotHere | Answer::Failed | Answer::Done { .. } => {
                     true
                 }

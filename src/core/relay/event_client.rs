@@ -48,7 +48,7 @@ impl EventClient {
         format!("retry: {}\n\n", self.retry).into_bytes()
     }
 
-    /// Whether the close frame was written: nothing follows.
+    /// Whether the close frame was written; nothing is written after it.
     pub fn closed(&self) -> bool {
         self.closed
     }

@@ -56,7 +56,7 @@ impl Hold {
         self.close_frame.is_some()
     }
 
-    /// The buffer, if all bytes go into it.
+    /// The hold buffer, unless a close frame is waiting to leave.
     pub(super) fn holding(&self) -> Option<&HoldBuffer> {
         (!self.is_leaving()).then_some(&self.held)
     }

@@ -63,7 +63,7 @@ pub struct RelayState {
 
 /// What another process wrote cannot be the state of a session.
 #[derive(Debug, thiserror::Error)]
-#[error("the state contradicts itself")]
+#[error("the state is inconsistent")]
 pub struct Unsound;
 
 impl Machine {

@@ -52,7 +52,8 @@ impl Serialize for Verdict<'_> {
 
 impl RoutingTable {
     /// Every route, the most specific first, with its verdict on `request`; the one that `find`
-    /// finds is `Matched`. Of a route's hosts the one that matches counts, else the most specific.
+    /// finds is `Matched`. If a route has several hosts, the matching one counts, or else the most
+    /// specific one.
     pub fn explain(&self, request: &Request<'_>) -> Vec<Considered<'_>> {
         let name = HostName::new(request.host);
         let mut routes: Vec<_> = self

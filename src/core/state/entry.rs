@@ -37,7 +37,7 @@ pub enum Ask {
 pub enum Verdict {
     /// The session is counted.
     Granted,
-    /// The fleet has as many as it may.
+    /// The fleet is at its limit.
     Full,
     /// The key has this backend.
     Backend(Box<str>),

@@ -86,7 +86,7 @@ pub enum Unfit {
     #[error("the traffic secrets of the handshake are missing")]
     NoSecret,
     /// More came behind the handshake than is ever read at once.
-    #[error("{0} bytes behind the handshake")]
+    #[error("{0} bytes after the handshake")]
     Early(usize),
     /// The traffic secret is that of another key.
     #[error("the traffic secrets of the handshake are not those of its keys")]

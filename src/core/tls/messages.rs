@@ -155,7 +155,7 @@ impl Messages {
         let sound = match usize::from(have) {
             HEADER => {
                 let whole = restored.check(rules).is_ok() && left <= restored.length();
-                // A KeyUpdate has one byte, so it has come or not.
+                // The body of a KeyUpdate is one byte, so it cannot be half received.
                 whole && left > 0
             }
             have => have < HEADER && left == 0 && header[have..] == [0; HEADER][have..],

@@ -58,7 +58,7 @@ pub enum UpgradeFault {
     #[error("only version 13 of the websocket protocol is spoken")]
     WebSocketVersion,
     /// A field that may occur once is repeated.
-    #[error("`{0}` stands in the request more than once")]
+    #[error("`{0}` is in the request more than once")]
     Repeated(HeaderName),
     /// Missing, or not sixteen bytes in base64.
     #[error("`sec-websocket-key` is not 16 bytes in base64")]
@@ -189,10 +189,10 @@ pub enum AnswerFault {
     #[error("the 101 is not of HTTP/1.1")]
     HttpVersion,
     /// `Upgrade` is not `websocket` alone.
-    #[error("the 101 does not say `Upgrade: websocket`")]
+    #[error("the 101 has no `Upgrade: websocket`")]
     Upgrade,
     /// `Connection` lacks the option.
-    #[error("the 101 does not say `Connection: upgrade`")]
+    #[error("the 101 has no `Connection: upgrade`")]
     Connection,
     /// Missing, there twice, or the answer to another key.
     #[error("`sec-websocket-accept` is not the answer to the client's key")]

@@ -93,8 +93,12 @@ async fn strangers_talk_is_refused() {
         let error = wire.receive::<FromNew>().await.expect_err("no message");
         assert!(error.to_string().contains(wanted), "{error}");
     };
-    check(b"GET / HTTP/1.1\r\n\r\n", "no message of a hand-over").await;
-    check(b"SSH1\0\0\0\x02\0\0\0\0\0\0\0\0{}", "not understood").await;
+    check(b"GET / HTTP/1.1\r\n\r\n", "not a hand-over message").await;
+    check(
+        b"SSH1\0\0\0\x02\0\0\0\0\0\0\0\0{}",
+        "cannot parse a message",
+    )
+    .await;
     check(b"SSH1\0\0\0\x02\0\0\0\0\0\0\0\x01{}", "0 descriptors").await;
     check(b"SSH1\0\x10\0\0\0\0\0\0\0\0\0\0", "too big").await;
     check(b"SSH1\0\0\0\x02\xff\0\0\0\0\0\0\0", "too big").await;
@@ -102,7 +106,7 @@ async fn strangers_talk_is_refused() {
     check(b"SSH1\0\0\0\x02", "broke").await;
     let unknown = br#"{"send_message":"failed","reason":"","more":1}"#;
     let header = [&b"SSH1\0\0\0\x25\0\0\0\0\0\0\0\0"[..], unknown].concat();
-    check(&header, "not understood").await;
+    check(&header, "cannot parse a message").await;
 }
 
 #[test]

@@ -36,13 +36,13 @@ pub enum WireError {
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
     /// It is no hand-over that is spoken.
-    #[error("what came is no message of a hand-over")]
+    #[error("the received data is not a hand-over message")]
     NotOurs,
     /// A bound is exceeded.
     #[error("a message with {0} is too big")]
     TooBig(String),
     /// It is of a version that this one does not know.
-    #[error("a message is not understood: {0}")]
+    #[error("cannot parse a message: {0}")]
     NotUnderstood(#[from] serde_json::Error),
     /// The wrong number of them.
     #[error("{came} descriptors came with a message that has {announced}")]
@@ -53,7 +53,7 @@ pub enum WireError {
         came: usize,
     },
     /// The other process belongs to another user.
-    #[error("the other process runs as user {0}, which is neither this one's nor root")]
+    #[error("the other process runs as uid {0}, which is neither this process's user nor root")]
     Stranger(u32),
 }
 

@@ -48,8 +48,8 @@ pub struct DialOptions<'a> {
     pub own: &'a OwnAddresses,
 }
 
-/// No connection, and why. `to` is the backend as the operator wrote it, with the address that its
-/// name stood for.
+/// Why a connection failed. `to` is the backend as configured, with the address that its name
+/// resolved to.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The name cannot be looked up.

@@ -388,7 +388,7 @@ impl FleetState {
         let (error, server) = (fault.text(), &self.settings.address);
         self.status.send_modify(|status| {
             if status.connected || status.error.as_ref() != Some(&error) {
-                tracing::warn!(%server, error, "no store of the fleet's state: counting alone");
+                tracing::warn!(%server, error, "the store of the fleet's state is not available; limits count this node only");
             }
             if status.connected {
                 status.since = clock::wall();

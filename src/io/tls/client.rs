@@ -91,7 +91,7 @@ pub enum ClientTlsError {
     )]
     NoSystemRoots,
     /// Neither a DNS name nor an address.
-    #[error("`{0}` is no name that a certificate could be for")]
+    #[error("`{0}` is not a name that a certificate can be for")]
     Name(String),
     /// rustls does not take the configuration.
     #[error("TLS cannot be set up")]

@@ -72,7 +72,7 @@ pub(crate) enum Refusal {
     #[error("the credential does not allow this")]
     Forbidden(#[source] Unmet),
     /// The credential could not be verified either way.
-    #[error("who this is cannot be found out at the moment")]
+    #[error("the client cannot be identified at the moment")]
     NotVerified(#[source] Box<NotVerified>),
     /// Not a POST, at one of the gateway's own paths.
     #[error("this path takes a POST")]
@@ -81,13 +81,13 @@ pub(crate) enum Refusal {
     #[error("there is no such live session of yours on this gateway")]
     NoSession,
     /// No route takes it.
-    #[error("no route takes this request")]
+    #[error("no route matches this request")]
     NoRoute,
     /// An ordinary request for a route without a backend.
     #[error("this route takes WebSockets only")]
     OnlySessions,
     /// The request's values make no name at the broker.
-    #[error("its values make no name at the broker")]
+    #[error("the request's values make no valid name at the broker")]
     NoBrokerName(#[source] FillFault),
     /// The gateway is being stopped.
     #[error("the gateway is stopping")]

@@ -72,8 +72,7 @@ struct State {
     more: Option<Value>,
 }
 
-/// What the session can go on without: unknown parts are skipped, and so is all of it if it is not
-/// understood.
+/// Optional state: unknown fields are ignored, and all of it is dropped if it cannot be parsed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct More {

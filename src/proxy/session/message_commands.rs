@@ -13,6 +13,7 @@ use crate::core::messages::presence::ITEMS_MAX;
 use crate::core::messages::topic::Topic;
 use crate::live::{GroupSlice, MessageCommand, PresenceNote, RosterAsk, Sliced};
 use crate::proxy::session::delivery_queue::{QueuedDelivery, QueuedReplay};
+use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
 
 /// Carries out a command about messages and groups.
@@ -76,12 +77,23 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             };
             reply(answer, answered);
         }
+        MessageCommand::Groups { slice, answer } => {
+            let sliced = sessions.slice_of_all(slice);
+            reply(answer, sliced.map(|found| groups_of(sessions, &found)));
+        }
         MessageCommand::Roster {
             group,
             asked,
             after,
         } => report_members(sessions, group, asked, after),
     }
+}
+
+/// The groups of these sessions, one for each membership.
+fn groups_of(sessions: &Sessions, found: &[Rc<Session>]) -> Vec<GroupName> {
+    let of = |session: &Rc<Session>| sessions.index.groups_of(session.id);
+    let memberships = found.iter().flat_map(of);
+    memberships.map(|membership| membership.group).collect()
 }
 
 /// Reports members of a group behind `after` to those who watch it.

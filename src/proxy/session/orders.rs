@@ -6,6 +6,7 @@ use crate::base::clock;
 use crate::base::message::Message;
 use crate::base::names::{BackendId, RouteName};
 use crate::base::session_id::SessionId;
+use crate::core::session::details::Choice;
 use crate::core::session::orders::LeaveOrder;
 use crate::io::relay::{Side, Unsent};
 use crate::live::{MoveAnswer, SendCounts, TapAnswer, TapReporter};
@@ -55,6 +56,9 @@ fn cannot_move(worker: &Worker, session: &Session, route: RouteName) -> MoveAnsw
     let now = table.route(&route);
     let reconnects = now.is_some_and(|route| route.config.reconnect.is_some());
     let facts = session.facts.borrow();
+    if facts.details.placement.choice == Choice::Gateway {
+        return MoveAnswer::WithoutBackend;
+    }
     match &facts.details.extensions {
         Some(extensions) if reconnects => MoveAnswer::Extension(extensions.clone()),
         _ => MoveAnswer::NotMovable(route),

@@ -57,7 +57,8 @@ impl RecordFile {
         Ok(opened)
     }
 
-    /// Finds the period of the file that is open: that of its last line, or the present one.
+    /// Sets the rotation period of the open file: that of its last line, or the current one if it
+    /// is empty.
     fn look(&mut self) {
         let metadata = self.file.metadata();
         let written = metadata.ok().filter(|found| found.len() > 0);

@@ -89,7 +89,7 @@ impl Write for Syslog {
             };
             // After a part of a message the rest of the stream would be misread.
             self.connection = None;
-            // It was given its time; a second wait would be for nothing.
+            // The send has already timed out; waiting again would not help.
             if matches!(
                 error.kind(),
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut

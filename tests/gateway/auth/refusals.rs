@@ -102,7 +102,7 @@ fn credentials() -> Vec<Case> {
         ),
         case(
             "not_verified",
-            "who this is cannot be found out at the moment",
+            "the client cannot be identified at the moment",
             "authenticate = [\"absent\"]\norigins = [\"*\"]",
         ),
     ]

@@ -44,7 +44,7 @@ async fn join(gateway: &Gateway, room: &str) -> Client {
 }
 
 /// Waits until a client hears what it sends, so that it is subscribed.
-async fn settle(client: &mut Client) {
+pub(super) async fn settle(client: &mut Client) {
     let mut sent = 0;
     let mut heard: Option<u32> = None;
     while heard.is_none() {

@@ -153,6 +153,46 @@ async fn a_node_that_ends_says_so() {
     assert!(one.log().contains("a gateway has left the broker"));
 }
 
+/// The groups of all nodes, those with most members first, where `a` has a member on each.
+async fn listed(one: &Gateway, other: &Gateway) {
+    let (_small, _) = enter(other, "a-small").await;
+    let all = one.get("/v1/groups");
+    let expected = json!([
+        { "group": "a", "members": 2 },
+        { "group": "a-small", "members": 1 },
+    ]);
+    assert_eq!(all["items"], expected, "{all}");
+    assert_eq!(
+        (&all["nodes"], &all["nodes_missing"]),
+        (&json!(2), &json!(0))
+    );
+    let own = one.get("/v1/groups?scope=node");
+    assert_eq!(
+        own["items"],
+        json!([{ "group": "a", "members": 1 }]),
+        "{own}"
+    );
+    let largest = one.get("/v1/groups?limit=1");
+    assert_eq!(
+        (&largest["items"], &largest["more"]),
+        (&json!([expected[0]]), &json!(true))
+    );
+    let by_name = one.get("/v1/groups?prefix=a-");
+    assert_eq!(by_name["items"], json!([expected[1]]), "{by_name}");
+    let long = format!("/v1/groups?prefix={}", "x".repeat(129));
+    assert_eq!(one.admin("GET", &long, "").status, 400);
+    let (code, printed) = shell(one, &["groups"]);
+    assert_eq!(code, Some(0), "{printed}");
+    let lines: Vec<_> = printed.lines().map(str::split_whitespace).collect();
+    let lines: Vec<Vec<_>> = lines.into_iter().map(Iterator::collect).collect();
+    assert_eq!(lines[0], ["MEMBERS", "GROUP"]);
+    assert_eq!(lines[1], ["2", "a"]);
+    assert!(printed.ends_with("2 groups on 2 gateways\n"), "{printed}");
+    let (_, printed) = shell(one, &["groups", "--limit", "1"]);
+    let rest = "1 group with most members (--limit and --prefix show others) on 2 gateways\n";
+    assert!(printed.ends_with(rest), "{printed}");
+}
+
 #[tokio::test]
 async fn groups_are_those_of_all_nodes() {
     let pair = Pair::start("nats").await;
@@ -175,6 +215,7 @@ async fn groups_are_those_of_all_nodes() {
     assert_eq!([session(&first), session(&second)], ids.map(Some));
     assert_eq!(second["next"], Value::Null);
 
+    listed(one, other).await;
     let place = format!("/v1/groups/vip/sessions/{there_id}");
     let change = |method: &str| {
         let answer = call(one, method, &place, &Value::Null);

@@ -14,6 +14,7 @@ mod presence;
 mod slow;
 mod subscribed;
 mod survives;
+mod without_backend;
 
 use std::net::SocketAddr;
 

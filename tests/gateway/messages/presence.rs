@@ -24,7 +24,11 @@ async fn follow(gateway: &Gateway, group: &str, last: Option<&str>) -> EventStre
 }
 
 /// A stream, and the sessions that are members at its begin.
-async fn watch(gateway: &Gateway, group: &str, nodes: u64) -> (EventStream, BTreeSet<String>) {
+pub(super) async fn watch(
+    gateway: &Gateway,
+    group: &str,
+    nodes: u64,
+) -> (EventStream, BTreeSet<String>) {
     let mut stream = follow(gateway, group, None).await;
     let sent = stream.next().await.expect("members");
     assert_eq!(sent.name.as_deref(), Some("members"), "{sent:?}");
@@ -43,16 +47,16 @@ fn session(member: &Value) -> String {
 }
 
 /// The next event: `join` or `leave`, and the session.
-async fn next(stream: &mut EventStream) -> (String, String) {
+pub(super) async fn next(stream: &mut EventStream) -> (String, String) {
     let Sent { name, data, .. } = stream.next().await.expect("an event");
     (name.expect("a name"), session(&data))
 }
 
-fn joins(id: &str) -> (String, String) {
+pub(super) fn joins(id: &str) -> (String, String) {
     ("join".to_owned(), id.to_owned())
 }
 
-fn leaves(id: &str) -> (String, String) {
+pub(super) fn leaves(id: &str) -> (String, String) {
     ("leave".to_owned(), id.to_owned())
 }
 

@@ -95,7 +95,7 @@ async fn why_says_how_a_session_ended_and_why_a_request_was_refused() {
     }
     let (code, said) = run(&gateway, &["why", "stranger"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("nothing is known of `stranger`"), "{said}");
+    assert!(said.contains("nothing found for `stranger`"), "{said}");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub(super) struct Walks {
     waiting: HashMap<StreamKey, u64>,
     order: VecDeque<StreamKey>,
     running: HashMap<StreamKey, Walk>,
-    /// Asked, but the queue of the worker was full.
+    /// Slices that were not queued, because the queue of the worker was full.
     refused: VecDeque<Slice>,
 }
 

@@ -12,7 +12,7 @@ pub enum Smuggling {
     #[error("a line ends with LF alone")]
     BareLf,
     /// CR without LF.
-    #[error("a CR stands without its LF")]
+    #[error("a CR is not followed by an LF")]
     BareCr,
     /// A zero byte.
     #[error("the message holds a NUL")]
@@ -27,7 +27,7 @@ pub enum Smuggling {
     #[error("a header line is folded or begins with white space")]
     Folded,
     /// RFC 9112 section 5.1.
-    #[error("white space stands before a header's colon")]
+    #[error("there is white space before a header's colon")]
     SpaceBeforeColon,
     /// Not a token, or no colon.
     #[error("a header's name is malformed")]
@@ -36,7 +36,7 @@ pub enum Smuggling {
     #[error("`host` is missing")]
     NoHost,
     /// More than one.
-    #[error("`host` stands in the request more than once")]
+    #[error("`host` is in the request more than once")]
     RepeatedHost,
     /// Not a host with or without port.
     #[error("`host` is malformed")]
@@ -45,7 +45,7 @@ pub enum Smuggling {
     #[error("`host` is not the host of the request line")]
     HostMismatch,
     /// More than one, equal or not.
-    #[error("`content-length` stands in the request more than once")]
+    #[error("`content-length` is in the request more than once")]
     RepeatedLength,
     /// Not digits alone, or more than 63 bits hold.
     #[error("`content-length` is not a number, or too large")]
@@ -54,7 +54,7 @@ pub enum Smuggling {
     #[error("`transfer-encoding` is not `chunked` alone")]
     TransferEncoding,
     /// The classic.
-    #[error("`content-length` and `transfer-encoding` stand together")]
+    #[error("`content-length` and `transfer-encoding` are both present")]
     LengthAndChunked,
     /// HTTP/1.0 has no chunks.
     #[error("`transfer-encoding` in a request of HTTP/1.0")]
@@ -75,6 +75,6 @@ pub enum Smuggling {
     #[error("a trailer tells how to read the message")]
     Trailer,
     /// The parser sees a request where the guard sees none.
-    #[error("the parser and the guard read different requests")]
+    #[error("the parser and the guard disagree about the request")]
     OutOfStep,
 }

@@ -37,10 +37,10 @@ pub enum BindError {
     #[error("cannot listen on {0}")]
     System(ListenAddr, #[source] io::Error),
     /// Another process answers on this unix socket.
-    #[error("cannot listen on unix:{}: another process is listening there", .0.display())]
+    #[error("cannot listen on unix:{}: another process listens there", .0.display())]
     Alive(PathBuf),
     /// The path holds something that is not ours to remove.
-    #[error("cannot listen on unix:{}: there is a file that is no socket", .0.display())]
+    #[error("cannot listen on unix:{}: the file there is not a socket", .0.display())]
     NotASocket(PathBuf),
 }
 

@@ -11,7 +11,7 @@ use crate::live::EndTransfer;
 /// No session can be made of a transfer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RebuildError {
-    #[error("its state is not understood: {0}")]
+    #[error("its state cannot be parsed: {0}")]
     NotUnderstood(#[from] serde_json::Error),
     #[error(transparent)]
     Unsound(#[from] Unsound),
@@ -19,7 +19,7 @@ pub(super) enum RebuildError {
     Sockets(#[from] io::Error),
     #[error(transparent)]
     Tls(#[from] UnsoundTls),
-    #[error("a session with this id is here already")]
+    #[error("a session with this id already exists here")]
     Known,
 }
 

@@ -161,11 +161,11 @@ fn transfers_that_are_not_understood_or_known_are_refused() {
         assert_eq!(refused, ids);
         let why = |index: usize| &*adopted.refused[index].1;
         assert!(
-            why(0).starts_with("its state is not understood"),
+            why(0).starts_with("its state cannot be parsed"),
             "{}",
             why(0)
         );
-        assert_eq!(why(1), "a session with this id is here already");
+        assert_eq!(why(1), "a session with this id already exists here");
     });
 }
 

@@ -156,6 +156,11 @@ fn a_group_of_a_hundred_thousand_sessions_is_made_and_shown_slice_by_slice() {
         });
         let listed: usize = members.iter().map(|slice| slice.members.len()).sum();
         assert_eq!(listed, crowd.distinct());
+        let groups = crowd.walk("list the groups", |slice, answer| {
+            WorkerCommand::Messages(MessageCommand::Groups { slice, answer })
+        });
+        assert_eq!(groups.len(), CROWD.div_ceil(SLICE_MAX));
+        assert!(groups.iter().flatten().any(|name| *name == lobby()));
         let (mut after, mut reported) = (None, 0);
         loop {
             let roster = MessageCommand::Roster {
