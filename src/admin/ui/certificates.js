@@ -1,9 +1,9 @@
-// The certificates that are shown to clients, the first to end first.
+// What ends: certificates that are shown to clients, tokens of the configuration, rights of sessions.
 
 import { bar } from "./chart.js";
 import { h } from "./dom.js";
-import { count, duration, time } from "./format.js";
-import { badge, empty, table } from "./view.js";
+import { count, duration, plural, time } from "./format.js";
+import { badge, empty, panel, table } from "./view.js";
 
 const DAY = 86_400;
 // A bar is full at this many days.
@@ -34,7 +34,12 @@ const remaining = (one) => {
 const order = ({ acme }) =>
   acme ? ["ACME", h("small", null, `next order ${time(acme.renews)}`), acme.fault && h("small", { class: "fault" }, `${acme.failures} failed: ${acme.fault}`)] : "files";
 
-function render({ status }) {
+async function load({ api }) {
+  const [tokens, credentials] = await Promise.all([api.get("/v1/credentials/tokens"), api.get("/v1/credentials")]);
+  return { tokens: tokens.items, credentials: credentials.items };
+}
+
+function certificates(status) {
   const all = [...status.certificates].sort((one, other) => left(one) - left(other));
   if (all.length === 0) return empty("No listener has a certificate: clients connect without TLS here.");
   const columns = [
@@ -46,7 +51,47 @@ function render({ status }) {
     ["Connections", (one) => (one.connections === null ? "–" : count(one.connections)), "number"],
     ["From", order],
   ];
-  return h("section", { class: "panel", "aria-label": "Certificates" }, table("Certificates", columns, all));
+  return table("Certificates", columns, all);
 }
 
-export default { id: "certificates", title: "Certificates", render };
+const tokenState = ({ days_left: days, severity }) => [TONES[severity] ?? "ok", days <= 0 ? "expired" : severity ? "ends soon" : "valid"];
+
+function tokens(items) {
+  if (items.length === 0) return empty("No token of the configuration has an end.");
+  const columns = [
+    ["Token", (one) => h("b", null, one.name)],
+    ["State", (one) => badge(...tokenState(one))],
+    ["Left", (one) => duration(Math.max(0, left(one))), "number"],
+    ["Ends", (one) => time(one.expires)],
+  ];
+  return table("Tokens", columns, items, (one) => one.name);
+}
+
+const keys = (one) => {
+  if (one.keys === null) return "none to read";
+  const age = one.keys_age_seconds === null ? "never read" : `read ${duration(one.keys_age_seconds)} ago`;
+  return [plural(one.keys, "key"), h("small", { class: one.keys_stale ? "fault" : null }, one.keys_stale ? `${age}: the issuer does not answer` : age)];
+};
+
+function credentials(items) {
+  if (items.length === 0) return empty("Routes have no authenticators: clients show no credential.");
+  const columns = [
+    ["Authenticator", (one) => h("b", null, one.authenticator)],
+    ["Sessions", (one) => count(one.sessions), "number"],
+    ["Their right ends within 30 days", (one) => count(one.expiring), "number"],
+    ["First end", (one) => time(one.first_expires)],
+    ["Keys of its issuer", keys],
+    ["Routes", (one) => one.routes.join(", ") || "–"],
+  ];
+  return table("Credentials", columns, items, (one) => one.authenticator);
+}
+
+function render({ status, data }) {
+  return [
+    panel("Certificates", certificates(status)),
+    panel("Tokens of the configuration", tokens(data.tokens)),
+    panel("Rights of sessions", credentials(data.credentials)),
+  ];
+}
+
+export default { id: "certificates", title: "Certificates", load, render };

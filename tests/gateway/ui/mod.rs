@@ -36,7 +36,7 @@ fn configuration(chat: &[Backend], feed: &Backend) -> String {
     });
     let members = members.collect::<Vec<_>>().join(", ");
     format!(
-        "# admin: read_token = \"{READ_TOKEN}\"\n\
+        "# admin: read_token = {{ file = \"reader\", expires = \"2999-01-01T00:00:00Z\" }}\n\
          [[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\n\
          [[listeners]]\nname = \"edge-tls\"\nlisten = [\"127.0.0.1:0\"]\n\
          tls.certificates = [{{ cert = \"edge.crt\", key = \"edge.key\" }}]\n\n\
@@ -123,6 +123,7 @@ async fn operators_steer_the_gateway_by_its_dashboard() {
     ];
     let feed = Backend::echo().await;
     let text = configuration(&chat, &feed);
+    fs::write(directory.path().join("reader"), READ_TOKEN).unwrap();
     let gateway = Gateway::start_in_with_admin_token(directory, &text, TOKEN).await;
     let address = gateway.address();
     let mut rooms = Vec::new();

@@ -221,6 +221,8 @@ await withChromium(async (browser) => {
     const { items } = await page.evaluate((token) => fetch("/v1/certificates", { headers: { authorization: `Bearer ${token}` } }).then((answer) => answer.json()), token);
     const days = `${count(Math.floor(items[0].days_left))} days`;
     await board.shows(days, 'table[aria-label="Certificates"]');
+    await board.shows("users", 'table[aria-label="Credentials"]');
+    await board.shows("admin.read_token", 'table[aria-label="Tokens"]');
     await board.goTo("node");
     await board.shows("current");
     await board.click("Read the files again");
