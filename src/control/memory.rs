@@ -57,9 +57,11 @@ fn in_group(root: &Path, group: &Path) -> Option<u64> {
 }
 
 fn resident() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(number(kib.trim_end_matches("kB"))? * 1024)
 }
 
 /// The process's group in the unified hierarchy (cgroup v2), relative to its root.

@@ -20,6 +20,8 @@ use tracing::warn;
 
 /// Between looks where no notice comes.
 const POLL: Duration = Duration::from_secs(10);
+/// From a notice to the look: other files of a directory may be written all the time.
+const PACE: Duration = Duration::from_millis(50);
 /// Files must have kept still for this long, so that a write that is under way is not read.
 const STILL: Duration = Duration::from_millis(100);
 /// Checks of files that keep changing, before they are reported anyway.
@@ -92,8 +94,12 @@ impl Watch {
                 }
             }
             match &self.notices {
-                // A timeout is the poll.
-                Some(notices) => drop(timeout(self.poll, notices.woken.notified()).await),
+                Some(notices) => {
+                    // A timeout is the poll.
+                    if timeout(self.poll, notices.woken.notified()).await.is_ok() {
+                        sleep(PACE).await;
+                    }
+                }
                 None => sleep(self.poll).await,
             }
         }

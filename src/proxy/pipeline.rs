@@ -26,7 +26,7 @@ use crate::proxy::stages::{challenge, endpoints, guard};
 
 /// Answers a request, whatever its outcome is.
 pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> Answer {
-    let outcome = road(&received, head, body).await;
+    let outcome = Box::pin(road(&received, head, body)).await;
     let refusal = outcome.as_ref().err().map(Refusal::reason);
     let mut answer = outcome.unwrap_or_else(|refusal| refuse(&received, &refusal));
     end_trace(&received, &answer, refusal);
@@ -68,7 +68,7 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
         return Ok(answer?.into());
     }
     if let Some(endpoint) = endpoints::find(&admitted) {
-        return Ok(endpoints::respond(endpoint, &admitted).await);
+        return Ok(Box::pin(endpoints::respond(endpoint, &admitted)).await);
     }
     let step = received.step("route");
     let destination = route(admitted)?;
@@ -89,10 +89,11 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
     if let Some(sse) = placed.route.config.messages.sse.filter(|_| takes_events) {
         return listen(placed, &head, sse);
     }
+    // Boxed, since each `await` copies the future that it waits for, and these are large.
     match offer {
         offer if placed.upstream.is_broker() => to_broker(placed, offer.as_ref()),
-        Some(offer) => switch(placed, head, &offer).await,
-        None => Ok(forward(&placed, head, body).await?.into()),
+        Some(offer) => Box::pin(switch(placed, head, &offer)).await,
+        None => Ok(Box::pin(forward(&placed, head, body)).await?.into()),
     }
 }
 
@@ -118,7 +119,8 @@ async fn switch(placed: Placed<'_>, head: Parts, offer: &Upgrade) -> Result<Answ
 mod tests {
     use super::*;
     use crate::proxy::context::permits::RequestPermits;
-    use crate::proxy::tests::{Fixture, authenticated, head, websocket};
+    use crate::proxy::tests::backend::incoming;
+    use crate::proxy::tests::{Fixture, authenticated, head, run, websocket};
 
     const ROUTES: &str = r#"
         [upstreams.chat]
@@ -153,5 +155,26 @@ mod tests {
     fn a_session_needs_an_eligible_backend() {
         let refusal = refused(false);
         assert!(matches!(refusal, Refusal::NoBackend(name) if name == "chat"));
+    }
+
+    /// Each `await` copies the future that it waits for, so what is rare and large is boxed.
+    #[test]
+    fn what_waits_for_a_backend_is_small() {
+        let fixture = Fixture::new(ROUTES);
+        let request = || head(websocket("/"));
+        let received = fixture.receive(&request());
+        let authenticated = authenticated(&received, request());
+        let (placed, fields, offer) = place(authenticated, RequestPermits::default());
+        let offer = offer.expect("a websocket");
+        let [one, two, three] = [(); 3].map(|()| run(incoming("")));
+        let ordinary = size_of_val(&forward(&placed, request(), one));
+        assert!(ordinary <= 3_300, "an ordinary request: {ordinary} bytes");
+        let session = size_of_val(&switch(placed, fields, &offer));
+        assert!(session <= 4_000, "a session: {session} bytes");
+        let way = size_of_val(&road(&received, request(), two));
+        assert!(way <= 3_100, "the road: {way} bytes");
+        let received = fixture.receive(&request());
+        let all = size_of_val(&answer(received, request(), three));
+        assert!(all <= 1_500, "an answer: {all} bytes");
     }
 }

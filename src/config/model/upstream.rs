@@ -102,7 +102,7 @@ impl Default for ResponseLimits {
     fn default() -> Self {
         Self {
             header_bytes: Size(32 << 10),
-            headers_max: 200,
+            headers_max: 100,
         }
     }
 }

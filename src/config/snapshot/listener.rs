@@ -132,7 +132,7 @@ pub struct ListenerTimeouts {
 pub struct HeadLimits {
     /// Bytes. Default 32 KiB.
     pub header_bytes: usize,
-    /// Fields. Default 200.
+    /// Fields. Default 100.
     pub headers_max: usize,
 }
 
@@ -140,7 +140,7 @@ impl Default for HeadLimits {
     fn default() -> Self {
         Self {
             header_bytes: 32 << 10,
-            headers_max: 200,
+            headers_max: 100,
         }
     }
 }

@@ -211,7 +211,8 @@ async fn run(
         Some(tls) => {
             *stage = Stage::Securing;
             let handshake = Carrier::connect_tls(socket, tls.config.clone(), tls.name.clone());
-            let secured = handshake.await;
+            // Boxed: it is large, and most backends do without TLS.
+            let secured = Box::pin(handshake).await;
             secured.map_err(|source| DialError::Tls {
                 to: reached,
                 source,
@@ -243,7 +244,7 @@ async fn connect(
         },
         BackendAddr::Host(name, port) => {
             *stage = Stage::LookingUp;
-            let found = match names::system().resolve(name, *port).await {
+            let found = match Box::pin(names::system().resolve(name, *port)).await {
                 Ok(found) => in_turn(found.into_iter()),
                 Err(source) => {
                     let to = peer(to, None);
@@ -257,7 +258,7 @@ async fn connect(
             *stage = Stage::Connecting;
             let parts = u32::try_from(found.len()).unwrap_or(u32::MAX);
             let stagger = STAGGER.min(options.timeout / parts.saturating_add(1));
-            match race(&found, stagger).await {
+            match Box::pin(race(&found, stagger)).await {
                 Ok(stream) => Ok(Socket::Tcp(stream)),
                 Err((address, error)) => Err(failed(peer(to, address), error)),
             }

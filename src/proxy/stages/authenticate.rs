@@ -20,9 +20,8 @@ use crate::proxy::verifiers::conditions::{Unmet, unmet};
 ///
 /// # Errors
 /// What keeps the request out.
-pub(crate) async fn authenticate(mut routed: Routed<'_>) -> Result<Authenticated<'_>, Refusal> {
-    let route = Arc::clone(&routed.route);
-    if route.authenticators.is_empty() {
+pub(crate) async fn authenticate(routed: Routed<'_>) -> Result<Authenticated<'_>, Refusal> {
+    if routed.route.authenticators.is_empty() {
         return Ok(Authenticated {
             routed,
             principal: None,
@@ -30,6 +29,13 @@ pub(crate) async fn authenticate(mut routed: Routed<'_>) -> Result<Authenticated
             subprotocol: None,
         });
     }
+    // Boxed, since it is large and open routes do without it.
+    Box::pin(by_authenticators(routed)).await
+}
+
+/// Identifies the principal by the route's authenticators, of which there are some.
+async fn by_authenticators(mut routed: Routed<'_>) -> Result<Authenticated<'_>, Refusal> {
+    let route = Arc::clone(&routed.route);
     let websocket = routed.offer.is_some();
     let identity = identify(
         routed.received,

@@ -126,7 +126,8 @@ async fn verify(
             if !names.any(|name| head.headers.contains_key(name)) {
                 return Ok(None);
             }
-            let verified = forward_auth(received, authenticator, forward, head).await?;
+            // Boxed, as what waits for another service is large, and other requests do without it.
+            let verified = Box::pin(forward_auth(received, authenticator, forward, head)).await?;
             return Ok(Some((None, verified)));
         }
         _ => {}
@@ -138,7 +139,7 @@ async fn verify(
     let verified = match (found, &authenticator.config.method) {
         (Err(fault), _) => Err(Denial::Credential(fault)),
         (Ok(text), AuthMethod::Basic(basic)) => {
-            password(received, authenticator, basic, &text).await?
+            Box::pin(password(received, authenticator, basic, &text)).await?
         }
         (Ok(text), _) => {
             let worker = &received.connection.worker;

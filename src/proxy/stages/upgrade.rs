@@ -240,7 +240,8 @@ async fn ask(placed: &Placed<'_>, head: Parts) -> Result<Asked, Refusal> {
         let attempt = timeouts.attempt.filter(|_| candidates.has_next());
         let patience = attempt.map_or(until, |attempt| until.min(Instant::now() + attempt));
         let step = received.step("upgrade");
-        let shaken = timeout_at(patience, shake_hands(stream, limits, request)).await;
+        let shaking = Box::pin(shake_hands(stream, limits, request));
+        let shaken = timeout_at(patience, shaking).await;
         drop(step);
         match shaken {
             Ok(Ok(shaken)) => {

@@ -101,7 +101,8 @@ impl<'l> WantedPermits<'l> {
                 let share = share.map_err(|_| Refusal::Quota(quota))?;
                 Ok(Held::new(permit, Some(share)))
             });
-        let ((), held) = try_join(handshake, try_join_all(sessions)).await?;
+        // Boxed, since most nodes do without a store.
+        let ((), held) = Box::pin(try_join(handshake, try_join_all(sessions))).await?;
         Ok(held)
     }
 }

@@ -126,11 +126,17 @@ impl Pool {
     }
 }
 
+/// Header fields that hyper takes unless it is configured. Another number costs it two lists on the
+/// heap for each message.
+pub(crate) const HEADERS_OF_HYPER: usize = 100;
+
 /// How hyper speaks HTTP with backends: names of fields keep their case, heads are bounded.
 pub(crate) fn builder(limits: &HeadLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
+    if limits.headers_max != HEADERS_OF_HYPER {
+        builder.max_headers(limits.headers_max);
+    }
     builder
-        .max_headers(limits.headers_max)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES))
         .preserve_header_case(true)

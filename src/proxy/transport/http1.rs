@@ -18,6 +18,7 @@ use crate::proxy::context::shared::ListenerContext;
 use crate::proxy::pipeline;
 use crate::proxy::request::received::Received;
 use crate::proxy::stages::answer::AfterSwitch;
+use crate::proxy::streams::pool::HEADERS_OF_HYPER;
 use crate::proxy::transport::client_stream::ClientStream;
 use crate::proxy::transport::closing::{Closing, HttpEnd, record_unread};
 use crate::proxy::transport::http1_state::Http1;
@@ -119,11 +120,13 @@ fn conclude(http1: &Http1, ended: &HttpEnd) -> Closing {
 fn builder(listener: &ListenerContext) -> http1::Builder {
     let config = &listener.config;
     let mut builder = http1::Builder::new();
+    if config.limits.headers_max != HEADERS_OF_HYPER {
+        builder.max_headers(config.limits.headers_max);
+    }
     builder
         .timer(TokioTimer::new())
         // `deadlines` bounds heads and idleness, which hyper does not tell apart.
         .header_read_timeout(None)
-        .max_headers(config.limits.headers_max)
         .max_header_size(config.limits.header_bytes)
         .max_buf_size(config.limits.header_bytes.max(BUFFER_BYTES))
         .preserve_header_case(true)

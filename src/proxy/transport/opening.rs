@@ -99,7 +99,7 @@ pub(crate) async fn open(
     let limit = context.config.timeouts.tls_handshake;
     let mut client = incoming.peer;
     let mut socket = incoming.socket.attach().map_err(OpeningFault::Socket)?;
-    let mut local = socket.local_addr();
+    let mut local = incoming.local.or_else(|| socket.local_addr());
     if context.expects_proxy_header(client) {
         let header = timeout(limit, read_proxy_header(&mut socket)).await;
         let header = header.map_err(|_| OpeningFault::ProxyHeaderTimedOut)??;

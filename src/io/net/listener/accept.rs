@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::Socket as RawSocket;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -52,6 +53,8 @@ pub struct Incoming {
     pub socket: Detached,
     /// Who connected; `None` on unix sockets.
     pub peer: Option<SocketAddr>,
+    /// This end, where the listener's address shows it; else the socket has to be asked.
+    pub local: Option<SocketAddr>,
 }
 
 /// The system cannot give us a connection now; the next call of `accept` waits first.
@@ -130,18 +133,20 @@ impl Acceptor {
     }
 }
 
-/// One accept; `WouldBlock` if the queue is empty.
+/// One accept; `WouldBlock` if the queue is empty. One system call does it all.
 fn take(socket: &RawSocket, address: &ListenAddr) -> io::Result<Incoming> {
-    let (stream, peer) = socket.accept()?;
-    stream.set_nonblocking(true)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (stream, peer) = acceptfrom_with(socket, flags)?;
     Ok(match address {
-        ListenAddr::Tcp(_) => Incoming {
+        ListenAddr::Tcp(bound) => Incoming {
             socket: Detached::Tcp(stream.into()),
-            peer: peer.as_socket(),
+            peer: peer.and_then(|peer| SocketAddr::try_from(peer).ok()),
+            local: Some(*bound).filter(|bound| !bound.ip().is_unspecified()),
         },
         ListenAddr::Unix(_) => Incoming {
             socket: Detached::Unix(stream.into()),
             peer: None,
+            local: None,
         },
     })
 }

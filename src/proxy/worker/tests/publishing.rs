@@ -98,7 +98,9 @@ fn publish(times: &mut Times, name: &'static str, sessions: &Rc<Sessions>, to: &
             break counts;
         }
     };
-    assert_eq!(counts.delivered, MANY as u64, "{to}: {counts:?}");
+    // Sessions share sockets here, which fill up where there are very many.
+    let came = counts.delivered + counts.queued;
+    assert_eq!((came, counts.dropped), (MANY as u64, 0), "{to}: {counts:?}");
     assert!(turns >= MANY / SLICE_MAX, "{to}: {turns} turns");
 }
 
