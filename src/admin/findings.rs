@@ -3,6 +3,7 @@
 
 mod backends;
 mod certificates;
+mod failover;
 mod finding;
 mod fleet;
 mod rights;
@@ -48,6 +49,7 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Page<Findi
 pub(super) fn of(facts: &Facts<'_>) -> Vec<Finding> {
     let mut findings = node(facts);
     findings.extend(backends::findings(facts.upstreams));
+    findings.extend(failover::findings(facts.upstreams));
     findings.extend(sources::findings(facts));
     findings.extend(certificates::findings(&facts.status.certificates));
     findings.extend(rights::findings(facts));

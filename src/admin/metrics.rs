@@ -49,6 +49,7 @@ fn read(gateway: &Gateway, form: Exposition) -> String {
     certificates::read(gateway, &mut reading);
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table(), &mut reading);
+    read_levels(&gateway.live.table(), &mut reading);
     read_drains(gateway, &mut reading);
     sources::read(gateway, &mut reading);
     read_keys(&gateway.live.generation(), &mut reading);
@@ -163,6 +164,20 @@ fn read_backends(routing: &RoutingTable, reading: &mut Reading) {
         (names, one.occupancy.sessions() as f64)
     }));
     reading.family(&table::BACKEND_SESSIONS, sessions);
+}
+
+fn read_levels(routing: &RoutingTable, reading: &mut Reading) {
+    let now = clock::now();
+    let upstreams = routing.upstreams().filter(|one| one.has_levels());
+    let upstreams: Vec<_> = upstreams.collect();
+    let each = |value: &dyn Fn(&Upstream) -> f64| {
+        let samples = upstreams
+            .iter()
+            .map(|one| ([one.name().as_str()], value(one)));
+        samples.collect::<Vec<_>>()
+    };
+    reading.family(&table::UPSTREAM_SPILLS, each(&|one| one.spills(now)));
+    reading.family(&table::UPSTREAM_SPILLED, each(&|one| one.spilled() as f64));
 }
 
 fn read_drains(gateway: &Gateway, reading: &mut Reading) {

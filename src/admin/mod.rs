@@ -19,6 +19,7 @@ pub mod fleet;
 mod gateway;
 pub mod groups;
 mod guard;
+mod levels;
 mod log;
 mod messages;
 mod metrics;

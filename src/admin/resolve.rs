@@ -27,6 +27,7 @@ use crate::live::Edge;
 mod checks;
 mod choice;
 mod credentials;
+mod levels;
 mod of_fleet;
 mod request;
 mod session;
@@ -42,7 +43,7 @@ pub use request::AskError;
 pub use session::{Placed, SessionExplanation};
 pub(super) use session::{SessionQuestion, session};
 pub use view::{
-    AffinityView, Asked, Choice, ConsideredView, Explanation, RedirectView, RefusalView,
+    AffinityView, Asked, Choice, ConsideredView, Explanation, LevelStep, RedirectView, RefusalView,
     RequestView, Step, Values,
 };
 

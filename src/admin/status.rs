@@ -29,6 +29,9 @@ use crate::telemetry::events::FilesStatus;
 pub struct StatusView {
     /// Its name.
     pub node: String,
+    /// The failure zone that it is in.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// Of the program.
     pub version: String,
     /// Its process id.
@@ -355,6 +358,7 @@ impl StatusView {
         });
         Self {
             node: gateway.node.to_string(),
+            zone: live.generation().edge.zone.as_deref().map(str::to_owned),
             version: VERSION.to_owned(),
             pid: std::process::id(),
             started: clock::rfc3339(live.started()),

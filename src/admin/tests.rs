@@ -87,7 +87,7 @@ async fn status_summarises_the_gateway() {
     }
     assert!(status["uptime_seconds"].take().is_u64());
     let expected = json!({
-        "node": "edge-1",
+        "node": "edge-1", "zone": null,
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "taken_over": null,
@@ -171,9 +171,11 @@ async fn upstreams_show_the_health_of_their_backends() {
     let expected = json!({
         "items": [
             { "name": "chat", "policy": "round_robin", "probe": "tcp", "members": 2,
-              "bounded_load": null, "eligible": 0, "panicking": true, "sessions": 1 },
+              "bounded_load": null, "eligible": 0, "panicking": true, "sessions": 1, "spills": 0.0,
+              "spilled": 0 },
             { "name": "pages", "policy": "consistent_hash", "probe": null, "members": 1,
-              "bounded_load": null, "eligible": 1, "panicking": false, "sessions": 0 },
+              "bounded_load": null, "eligible": 1, "panicking": false, "sessions": 0, "spills": 0.0,
+              "spilled": 0 },
         ],
         "next": null,
     });
@@ -186,7 +188,7 @@ async fn upstreams_show_the_health_of_their_backends() {
         "configured": "active", "ordered": null, "drain": null, "awake": 1.0,
         "health": "unhealthy", "reason": "connection refused", "ejected": null, "stale": false,
         "sessions": 1, "sessions_total": 0, "connects": 0, "failures": 0, "share": 0.25, "probe_ms": null,
-        "probed_seconds": null, "zone": "a", "labels": {},
+        "probed_seconds": null, "zone": "a", "priority": 0, "labels": {},
     });
     assert_eq!(one["backends"][0], expected);
     assert_eq!(one["backends"][1]["state"], "draining");
@@ -329,6 +331,7 @@ async fn resolve_explains_where_a_request_goes() {
         "affinity": { "key": "7", "source": "path:room", "issued": false },
         "choice": {
             "upstream": "chat", "policy": "round_robin", "panicking": false,
+            "levels": [],
             "walk": explanation["choice"]["walk"],
             "backend": "10.0.0.1:9000",
         },

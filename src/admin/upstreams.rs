@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::extract::Parameters;
+use crate::admin::levels::{LevelView, levels, thousandths};
 use crate::admin::page::Paging;
 use crate::admin::problem::Problem;
 use crate::admin::{Gateway, Page};
@@ -45,6 +46,13 @@ pub struct UpstreamSummary {
     pub panicking: bool,
     /// Live, those on removed backends too.
     pub sessions: u64,
+    /// Which part of its keys the first level (own zone, lowest priority number) passes on to
+    /// others now, 0 to 1, since too few of its backends are well.
+    #[serde(default)]
+    pub spills: f64,
+    /// Live sessions on backends of other levels than the first.
+    #[serde(default)]
+    pub spilled: u64,
 }
 
 /// An upstream with its backends.
@@ -53,6 +61,9 @@ pub(super) struct UpstreamView {
     #[serde(flatten)]
     pub(super) summary: UpstreamSummary,
     pub(super) backends: Vec<BackendView>,
+    /// Its backends by preference: by priority, then those of the node's zone before the others.
+    /// Empty if there is one level.
+    pub(super) levels: Vec<LevelView>,
     /// Backends that left the upstream, for as long as sessions live on them.
     removed: Vec<RemovedView>,
     /// The rebalancing that is under way, or the last one.
@@ -125,6 +136,8 @@ pub(super) struct BackendView {
     /// Since the last probe.
     probed_seconds: Option<f64>,
     zone: Option<String>,
+    /// Backends of a higher number are for when others are not well.
+    priority: u8,
     labels: BTreeMap<String, String>,
 }
 
@@ -193,6 +206,7 @@ fn view(gateway: &Gateway, name: &str) -> Option<UpstreamView> {
         return (!removed.is_empty()).then(|| UpstreamView {
             summary: gone_summary(name.to_owned(), sessions),
             backends: Vec::new(),
+            levels: Vec::new(),
             removed,
             rebalance: None,
         });
@@ -209,6 +223,7 @@ fn view(gateway: &Gateway, name: &str) -> Option<UpstreamView> {
         backends: members
             .map(|(member, share)| backend(upstream, member, share, stale(&member.id), drainer))
             .collect(),
+        levels: levels(upstream, now),
         removed,
         rebalance: supervisor.rebalancer().view(upstream.name()),
     })
@@ -287,6 +302,8 @@ fn gone_summary(name: String, sessions: u64) -> UpstreamSummary {
         eligible: 0,
         panicking: false,
         sessions,
+        spills: 0.0,
+        spilled: 0,
     }
 }
 
@@ -312,6 +329,8 @@ fn summary(upstream: &Upstream, on_removed: u64, now: Instant) -> UpstreamSummar
                 .iter()
                 .map(|member| member.state.sessions())
                 .sum::<u64>(),
+        spills: thousandths(upstream.spills(now)),
+        spilled: upstream.spilled(),
     }
 }
 
@@ -355,6 +374,7 @@ fn backend(
             .map(|latency| latency.as_micros() as f64 / 1000.0),
         probed_seconds: state.probed().map(seconds),
         zone: member.zone.as_deref().map(str::to_owned),
+        priority: member.priority,
         labels: member.labels.clone(),
     }
 }

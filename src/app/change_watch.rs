@@ -4,6 +4,7 @@
 
 mod broker;
 mod compare;
+mod failover;
 mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,7 @@ async fn read(gateway: &Gateway) -> State {
     State {
         at: Some(clock::wall()),
         ejected: ejected(gateway).await,
+        spilling: failover::spilling(gateway).await,
         drains: drains(gateway),
         rebalances: rebalances(gateway),
         certificates: certificates(gateway),

@@ -103,10 +103,15 @@ fn check(
         address: Some(address.to_owned()),
         weight: args.weight,
         zone: args.zone.clone(),
+        priority: args.priority,
         labels: args.labels.iter().cloned().collect(),
         ..Backend::default()
     };
-    let mut member = json!({ "address": address, "weight": args.weight });
+    let mut member =
+        json!({ "address": address, "weight": args.weight, "priority": args.priority });
+    if let Some(zone) = &args.zone {
+        member["zone"] = json!(zone);
+    }
     if let Some(id) = &args.id {
         member["id"] = json!(id);
     }

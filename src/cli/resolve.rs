@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use http::Method;
 
 use crate::admin::resolve::{
-    Asked, Choice, ConsideredView, Explanation, SessionExplanation, Values, explain,
+    Asked, Choice, ConsideredView, Explanation, SessionExplanation, Step, Values, explain,
 };
 use crate::base::clock;
 use crate::base::session_id::SessionId;
@@ -241,9 +241,23 @@ fn walk(out: &mut dyn Write, choice: &Choice) -> io::Result<()> {
         .map(|step| step.backend.chars().count())
         .max()
         .unwrap_or(0);
+    for level in &choice.levels {
+        let arrow = if level.verdict == "taken" { "->" } else { "" };
+        let name = visible(&level.level.name);
+        writeln!(out, "  {arrow:2} {name}: {}", level.reason)?;
+    }
+    let place = |step: &Step| match (choice.levels.is_empty(), &step.zone) {
+        (false, Some(zone)) => format!(" (zone {})", visible(zone)),
+        _ => String::new(),
+    };
     for step in &choice.walk {
         let arrow = if step.verdict == "taken" { "->" } else { "" };
-        writeln!(out, "  {arrow:2} {:width$}  {}", step.backend, step.reason)?;
+        let place = place(step);
+        writeln!(
+            out,
+            "  {arrow:2} {:width$}  {}{place}",
+            step.backend, step.reason
+        )?;
     }
     Ok(())
 }

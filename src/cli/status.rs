@@ -98,7 +98,12 @@ fn table(out: &mut dyn Write, upstreams: &[UpstreamSummary]) -> io::Result<()> {
             upstream.name.clone(),
             upstream.policy.clone(),
             upstream.probe.clone().unwrap_or_else(|| "none".to_owned()),
-            format!("{} of {}{panic}", upstream.eligible, upstream.members),
+            format!(
+                "{} of {}{panic}{}",
+                upstream.eligible,
+                upstream.members,
+                spills(upstream)
+            ),
             upstream.sessions.to_string(),
         ]
     });
@@ -112,6 +117,14 @@ fn table(out: &mut dyn Write, upstreams: &[UpstreamSummary]) -> io::Result<()> {
         writeln!(out, "… and {more} more: --json has them all")?;
     }
     Ok(())
+}
+
+/// Which part of the keys the first level passes on, if it does.
+fn spills(upstream: &UpstreamSummary) -> String {
+    match upstream.spills > 0.0 {
+        true => format!(", spills {:.0} %", upstream.spills * 100.0),
+        false => String::new(),
+    }
 }
 
 /// Where the fleet counts together, if it does.
@@ -169,18 +182,23 @@ fn fleet(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
         return Ok(());
     }
     writeln!(out)?;
+    let zones = status.fleet.iter().any(|node| node.zone.is_some());
     let rows = status.fleet.iter().map(|node| {
         let revision = node.revision.map(|revision| revision.to_string());
-        vec![
-            node.node.clone(),
+        let mut cells = vec![node.node.clone()];
+        cells.extend(zones.then(|| node.zone.clone().unwrap_or_default()));
+        cells.extend([
             node.version.clone(),
             node.digest.chars().take(DIGEST_SHOWN).collect(),
             revision.unwrap_or_else(|| "-".to_owned()),
             node.sessions.to_string(),
             remarks(node),
-        ]
+        ]);
+        cells
     });
-    let head = ["GATEWAY", "VERSION", "TABLE", "REVISION", "SESSIONS", ""];
+    let mut head = vec!["GATEWAY"];
+    head.extend(zones.then_some("ZONE"));
+    head.extend(["VERSION", "TABLE", "REVISION", "SESSIONS", ""]);
     columns(out, &head, rows)?;
     if let Some(fault) = &status.fleet_fault {
         let age = status.fleet_age_seconds.map(|age| time(age as f64));

@@ -60,10 +60,10 @@ UPSTREAM  POLICY           PROBE  BACKENDS  SESSIONS
 chat      round_robin      tcp    1 of 2    0
 pages     consistent_hash  none   1 of 1    0
 
-UPSTREAM  BACKEND        HEALTH   STATE     SESSIONS
-chat      10.0.0.1:9000  unknown  active    0
-chat      10.0.0.2:9000  unknown  draining  0
-pages     10.0.0.3:80    unknown  active    0";
+UPSTREAM  BACKEND        ZONE  HEALTH   STATE     SESSIONS
+chat      10.0.0.1:9000  a     unknown  active    0
+chat      10.0.0.2:9000        unknown  draining  0
+pages     10.0.0.3:80          unknown  active    0";
     assert_eq!(lines[7..].join("\n"), tables);
 }
 

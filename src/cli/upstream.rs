@@ -32,6 +32,10 @@ pub(super) struct Backend {
     pub(super) stale: bool,
     pub(super) sessions: u64,
     pub(super) drain: Option<DrainView>,
+    #[serde(default)]
+    pub(super) zone: Option<String>,
+    #[serde(default)]
+    pub(super) priority: u8,
 }
 
 /// Left out for a time.

@@ -241,6 +241,15 @@ fn place(
         "fleet" => ", which the fleet keeps for the key",
         _ => "",
     });
+    if let Some(to) = &placement.spilled {
+        first.push_str(match &**to {
+            "zone" => ", spilled over to another zone",
+            _ => ", spilled over to a higher priority number",
+        });
+    }
+    if let Some(zone) = &placement.zone {
+        first.push_str(&format!(", in zone {zone}"));
+    }
     if placement.cookie_issued {
         first.push_str(", the gateway issued the cookie");
     }

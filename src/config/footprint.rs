@@ -1,9 +1,10 @@
 //! Memory of the balancer tables of a configuration. A few bytes of text with weights and policies
 //! can require up to 64 MiB, so the sum is bounded before any table is built.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::snapshot::{Policy, Upstream};
+use crate::config::snapshot::{Policy, Upstream, ZonePreference};
 
 /// Points of a ring for each unit of weight.
 pub const RING_POINTS: u64 = 160;
@@ -26,11 +27,22 @@ pub fn table_bytes(upstream: &Upstream) -> u64 {
         Policy::ConsistentHash => {
             let weights = upstream.backends.iter().map(|one| u64::from(one.weight));
             let points = RING_POINTS.saturating_mul(weights.sum());
-            points.min(RING_POINTS_MAX.saturating_add(members)) * RING_POINT_BYTES
+            let most = levels(upstream).saturating_mul(RING_POINTS_MAX);
+            points.min(most.saturating_add(members)) * RING_POINT_BYTES
         }
-        Policy::Maglev => MAGLEV_PLACES * MAGLEV_PLACE_BYTES,
+        Policy::Maglev => levels(upstream) * MAGLEV_PLACES * MAGLEV_PLACE_BYTES,
         Policy::Rendezvous | Policy::LeastSessions | Policy::RoundRobin | Policy::RandomTwo => 0,
     }
+}
+
+/// How many tables there are at most, whatever zone the node is in.
+fn levels(upstream: &Upstream) -> u64 {
+    let backends = upstream.backends.iter();
+    let priorities: BTreeSet<_> = backends.clone().map(|one| one.priority).collect();
+    let zones = upstream.failover.zones == ZonePreference::Prefer;
+    let zones = zones && backends.clone().any(|one| one.zone.is_some());
+    let each = if zones { 2 } else { 1 };
+    each * (priorities.len() as u64).max(1)
 }
 
 /// Bytes of the tables of all these upstreams.

@@ -25,6 +25,7 @@ mod acme;
 mod auth;
 mod broker;
 mod events;
+mod failover;
 mod listener;
 mod log;
 mod operations;
@@ -42,6 +43,7 @@ pub use auth::{
 };
 pub use broker::{Broker, BrokerKind, BrokerServer, PresenceTo, SaslMechanism, SignIn};
 pub use events::{EventFiles, Events};
+pub use failover::{Failover, ZonePreference};
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     TicketKeySource, TlsRecords, TlsVersion,
@@ -62,6 +64,8 @@ pub use state::{State, StateKind};
 pub struct Snapshot {
     /// Who this gateway is.
     pub node: Node,
+    /// The zone that the node is in; takes effect at once, unlike the rest of `[node]`.
+    pub zone: Option<Arc<str>>,
     /// What the node takes at most; takes effect at once, unlike the rest of `[node]`.
     pub limits: NodeLimits,
     /// The admin API.
@@ -202,6 +206,8 @@ pub struct Upstream {
     pub idle_connections: usize,
     /// Bounds on the heads of responses.
     pub response_limits: HeadLimits,
+    /// Which backends take sessions when those of the first choice are not well.
+    pub failover: Failover,
     /// How sessions leave a backend that is draining.
     pub drain: Drain,
     /// How sessions move home after a change of members.
@@ -238,8 +244,10 @@ pub struct Backend {
     pub address: BackendAddr,
     /// Share relative to the others, 1 to 1,000. Default 1.
     pub weight: u32,
-    /// Failure zone, shown only.
+    /// Failure zone.
     pub zone: Option<Arc<str>>,
+    /// Backends with a higher number are for when others are not well; 0 to 15, default 0.
+    pub priority: u8,
     /// Free labels, shown only.
     pub labels: BTreeMap<String, String>,
     /// Whether it takes new sessions.

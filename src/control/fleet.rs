@@ -26,6 +26,8 @@ const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 pub struct Entry {
     /// Its name.
     pub node: String,
+    /// The failure zone that it is in.
+    pub zone: Option<String>,
     /// The process; two gateways with one name differ in it.
     pub instance: String,
     /// The process id; 0 if unknown.
@@ -55,6 +57,9 @@ pub struct Entry {
 pub struct NodeView {
     /// Its name.
     pub node: String,
+    /// The failure zone that it is in.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// Whether it is the one that answers.
     pub this: bool,
     /// Of the program.
@@ -237,6 +242,7 @@ impl Fleet {
             let own_is_older = own.is_some_and(|own| is_older(&own.entry, entry));
             NodeView {
                 node: entry.node.clone(),
+                zone: entry.zone.clone(),
                 this,
                 version: entry.version.clone(),
                 phase: if node.gone { "gone" } else { &entry.phase }.to_owned(),

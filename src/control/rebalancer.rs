@@ -29,7 +29,7 @@ use crate::core::session::resume::ResumeReason;
 use crate::live::{Live, SessionBrief, SessionQuery};
 use crate::telemetry::metrics::NodeMetrics;
 
-use run::{End, Run, bounds, limit, weights};
+use run::{End, Run, bounds, limit, places};
 
 pub use view::{FlowView, RebalanceView};
 
@@ -108,7 +108,7 @@ impl Rebalancer {
         let rules = options.over(&upstream.config.rebalance);
         let residents = self.residents(&upstream).await;
         let limit = limit(&rules, residents.len());
-        let moves = choose(&weights(&upstream), &residents, &bounds(&rules, limit));
+        let moves = choose(&places(&upstream), &residents, &bounds(&rules, limit));
         Ok(RebalanceView::rehearsed(
             &upstream, &rules, &residents, &moves,
         ))
@@ -322,6 +322,14 @@ fn resident(upstream: &Upstream, brief: &SessionBrief, now: Instant) -> Option<R
 /// What a change of members changes.
 fn members(upstream: &Upstream) -> impl PartialEq + use<> {
     let members = upstream.members.iter();
-    let who = members.map(|member| (member.id.clone(), member.weight, member.admin_state()));
+    let who = members.enumerate().map(|(index, member)| {
+        let level = upstream.level_of(index);
+        (
+            member.id.clone(),
+            member.weight,
+            level,
+            member.admin_state(),
+        )
+    });
     who.collect::<Vec<_>>()
 }

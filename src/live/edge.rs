@@ -1,6 +1,8 @@
-//! What is asked of clients before a route is known: limits of the node, addresses of listeners.
+//! What is asked of clients before a route is known: limits of the node, addresses of listeners;
+//! and the zone of the node.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::base::names::ListenerName;
 use crate::config::limits::{AddressRules, PrefixLengths, Priority};
@@ -10,6 +12,8 @@ use crate::core::limits::LoadLimits;
 /// What is asked of clients before a route is known. It is part of a generation.
 #[derive(Debug, Default)]
 pub struct Edge {
+    /// The failure zone of the node.
+    pub zone: Option<Arc<str>>,
     /// How many bits of an address name the client's network.
     pub address_prefix: PrefixLengths,
     /// What the node may take on.
@@ -28,6 +32,7 @@ impl Edge {
         let mut routes = snapshot.routes.iter();
         let limits = snapshot.limits;
         Self {
+            zone: snapshot.zone.clone(),
             address_prefix: limits.address_prefix,
             load: LoadLimits {
                 sessions_max: limits.sessions_max,

@@ -29,3 +29,4 @@ mod telemetry;
 mod tls;
 mod ui;
 mod wss;
+mod zones;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::admin::certificates::{AcmeView, CertificateView};
 use crate::admin::credentials::CredentialView;
+use crate::admin::levels::LevelView;
 use crate::admin::rights_seen::RightsSeen;
 use crate::admin::status::{BrokerView, EventFilesView, StateDirView, StateView};
 use crate::admin::tests::support::{built_in, fixture};
@@ -113,6 +114,29 @@ async fn a_sick_backend_among_others_is_a_warning() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_spills_over_says_how_much_and_where_to() {
+    let level = |name: &str, well, takes| LevelView {
+        name: name.to_owned(),
+        priority: 0,
+        own_zone: Some(name == "zone a"),
+        members: 4,
+        draining: 1,
+        well,
+        takes,
+        sessions: 0,
+    };
+    let mut world = World::new().await;
+    world.chat().levels = vec![level("zone a", 3, 1.0), level("other zones", 0, 0.0)];
+    assert_eq!(world.findings(), []);
+    world.chat().levels = vec![level("zone a", 1, 0.476), level("other zones", 3, 1.0)];
+    let text = "zone a: 1 of 3 backends are well, so 52 % of its keys go to other zones";
+    world.check(Severity::Warning, "upstream_spills", text);
+    // One whose clients are all refused has another finding.
+    world.chat().summary.eligible = 0;
+    world.check(Severity::Critical, "upstream_down", "chat");
+}
+
+#[tokio::test]
 async fn a_refused_file_is_named_with_its_first_fault() {
     let mut world = World::new().await;
     world.status.sources.file.refused = Some("2026-01-01T02:00:20Z".to_owned());
@@ -210,6 +234,7 @@ async fn gateways_that_are_behind_or_gone_are_named() {
     let node = |change: fn(&mut NodeView)| {
         let mut node = NodeView {
             node: "edge-2".to_owned(),
+            zone: None,
             this: false,
             version: "0".to_owned(),
             phase: "ready".to_owned(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::admin::Gateway;
 use crate::admin::resolve::credentials::Credentials;
+use crate::admin::resolve::levels;
 use crate::admin::resolve::view::{AffinityView, Choice, Step};
 use crate::admin::upstreams::policy_word;
 use crate::base::clock;
@@ -96,9 +97,12 @@ pub(super) fn fixed(upstream: &Upstream, index: usize, now: Instant, reason: &st
         policy: policy_word(upstream.config.policy).to_owned(),
         panicking: upstream.panicking(now),
         backend: Some(member.id.to_string()),
+        levels: levels::fixed(upstream, index, now),
         walk: vec![Step {
             backend: member.id.to_string(),
             address: member.address.to_string(),
+            zone: member.zone.as_deref().map(str::to_owned),
+            priority: member.priority,
             verdict: "taken".to_owned(),
             reason: reason.to_owned(),
         }],
@@ -114,9 +118,12 @@ fn at_broker(upstream: &Upstream) -> Choice {
         policy: gateway.to_owned(),
         panicking: false,
         backend: Some(gateway.to_owned()),
+        levels: Vec::new(),
         walk: vec![Step {
             backend: gateway.to_owned(),
             address: String::new(),
+            zone: None,
+            priority: 0,
             verdict: "taken".to_owned(),
             reason: reason.to_owned(),
         }],
@@ -148,6 +155,8 @@ pub(super) fn choose(
         Step {
             backend: member.id.to_string(),
             address: member.address.to_string(),
+            zone: member.zone.as_deref().map(str::to_owned),
+            priority: member.priority,
             verdict: verdict.to_owned(),
             reason,
         }
@@ -161,6 +170,7 @@ pub(super) fn choose(
         policy: policy_word(upstream.config.policy).to_owned(),
         panicking: walk.panicking,
         backend: taken.map(|candidate| upstream.members[candidate.index].id.to_string()),
+        levels: levels::walked(upstream, &walk, now),
         walk: walk
             .candidates
             .iter()

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::admin::levels::LevelView;
 use crate::core::state::StateKey;
 
 /// A request to explain: a `url`, or `host` and `path`.
@@ -132,10 +133,27 @@ pub struct Choice {
     pub policy: String,
     /// So many backends are unhealthy that health is ignored.
     pub panicking: bool,
+    /// The levels of the upstream, by preference, and what each did with the request; empty if
+    /// there is one level.
+    #[serde(default)]
+    pub levels: Vec<LevelStep>,
     /// In the order of the walk; the last backend is taken, unless none is eligible.
     pub walk: Vec<Step>,
     /// The id of the chosen backend; null if none is eligible.
     pub backend: Option<String>,
+}
+
+/// A level in the walk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LevelStep {
+    /// The level as it is now.
+    #[serde(flatten)]
+    pub level: LevelView,
+    /// `taken`; `passed_on` (too few of its backends are well, and this key is among those that go
+    /// on); `exhausted` (none of its backends may take it); `not_reached`.
+    pub verdict: String,
+    /// The verdict in words.
+    pub reason: String,
 }
 
 /// A backend in the walk.
@@ -145,6 +163,12 @@ pub struct Step {
     pub backend: String,
     /// Its address.
     pub address: String,
+    /// Its zone.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Its priority.
+    #[serde(default)]
+    pub priority: u8,
     /// `taken`, or why it was passed over: `unhealthy`, `ejected`, `draining`, `disabled`,
     /// `full`, `slow_start` or `over_bound`.
     pub verdict: String,

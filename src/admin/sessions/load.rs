@@ -148,13 +148,16 @@ fn by_backend(listed: &[UpstreamLoad]) -> BTreeMap<(UpstreamName, BackendId), u6
     all
 }
 
-/// The active members with their sessions, those without any too.
+/// The active members of the first level with their sessions, those without any too. Those of other
+/// levels are not meant to have as many.
 fn loads(upstream: &Upstream, backends: &[(&BackendId, u64)]) -> Vec<(u64, u32)> {
     let counts: HashMap<_, _> = backends.iter().copied().collect();
-    let members = upstream.members.iter();
-    let active = members.filter(|member| member.admin_state() == AdminState::Active);
+    let members = upstream.members.iter().enumerate();
+    let active = members.filter(|(index, member)| {
+        member.admin_state() == AdminState::Active && upstream.level_of(*index) == 0
+    });
     active
-        .map(|member| (counts.get(&member.id).copied().unwrap_or(0), member.weight))
+        .map(|(_, member)| (counts.get(&member.id).copied().unwrap_or(0), member.weight))
         .collect()
 }
 

@@ -139,6 +139,16 @@ pub struct PlacementView {
     pub passed_more: u32,
     /// The gateway made the key and set a cookie with it.
     pub cookie_issued: bool,
+    /// The zone of its first backend; null if it has none, or if the upstream had one level.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// The priority of its first backend; null if the upstream had one level.
+    #[serde(default)]
+    pub priority: Option<u8>,
+    /// Where it went since backends of the first level were short: `zone` (another zone than the
+    /// node's) or `priority` (a higher priority number); null if it is at the first level.
+    #[serde(default)]
+    pub spilled: Option<String>,
 }
 
 /// A backend that was passed over.
@@ -310,6 +320,7 @@ pub(in crate::admin) fn key_view(key: &[u8], details: &Details) -> KeyView {
 fn placement(details: &Details) -> PlacementView {
     let placement = &details.placement;
     let passed = placement.passed.iter();
+    let level = placement.level.as_ref();
     PlacementView {
         choice: placement.choice.as_str().to_owned(),
         passed: passed
@@ -320,6 +331,9 @@ fn placement(details: &Details) -> PlacementView {
             .collect(),
         passed_more: placement.passed_more,
         cookie_issued: placement.cookie_issued,
+        zone: level.and_then(|level| Some(level.zone.as_deref()?.to_owned())),
+        priority: level.map(|level| level.priority),
+        spilled: level.and_then(|level| Some(level.spilled?.as_str().to_owned())),
     }
 }
 

@@ -115,6 +115,7 @@ async fn a_session_is_shown_with_all_fields() {
         "subprotocol": null, "extensions": null, "key": null, "moved": [], "movable": false,
         "placement": {
             "choice": "unknown", "passed": [], "passed_more": 0, "cookie_issued": false,
+            "zone": null, "priority": null, "spilled": null,
         },
         "idle_client_seconds": 0.0, "idle_backend_seconds": 0.0,
         "round_trip_client_ms": null, "round_trip_backend_ms": null,

@@ -64,6 +64,7 @@ function card(app, upstream) {
       " ",
       panicking && badge("bad", "health is ignored"),
     ),
+    levels(upstream),
     h(
       "div",
       { class: "upstream" },
@@ -89,6 +90,26 @@ function card(app, upstream) {
   );
 }
 
+// Backends by preference, and how much of its keys each level takes; nothing if there is one level.
+function levels({ name, levels, spills }) {
+  if (!levels?.length) return null;
+  const tone = (one) => (one.takes >= 1 ? "ok" : one.well > 0 ? "warn" : "bad");
+  return [
+    spills > 0 && h("p", null, badge("warn", `${percent(spills)} of its keys spill over`)),
+    table(
+      `Levels of ${name}`,
+      [
+        ["Level", (one) => one.name],
+        ["Well", (one) => `${count(one.well)} of ${count(one.members - one.draining)}`, "number"],
+        ["Takes", (one) => badge(tone(one), percent(one.takes)), "number"],
+        ["Sessions", (one) => count(one.sessions), "number"],
+      ],
+      levels,
+      (one) => one.name,
+    ),
+  ];
+}
+
 const isEligible = (one) => one.state === "active" && one.health !== "unhealthy" && !one.ejected;
 
 const sum = (backends, name) => backends.reduce((total, one) => total + one[name], 0);
@@ -108,7 +129,7 @@ function columns(app, upstream, backends) {
     return h("span", { class: "with-bar" }, bar(one.sessions / scale, tone, limit ? { mark: limit / scale } : {}), link("sessions", { upstream: upstream.name, backend: one.id }, text, { "aria-label": `${plural(one.sessions, "session")} of ${one.id}` }));
   };
   return [
-    ["Backend", (one, index) => h("span", { class: "backend" }, h("span", { class: "index" }, index + 1), h("b", null, one.id), one.address !== one.id && h("small", null, one.address), one.zone && h("small", null, `zone ${one.zone}`))],
+    ["Backend", (one, index) => h("span", { class: "backend" }, h("span", { class: "index" }, index + 1), h("b", null, one.id), one.address !== one.id && h("small", null, one.address), one.zone && h("small", null, `zone ${one.zone}`), one.priority > 0 && h("small", null, `priority ${one.priority}`))],
     ["Health", health],
     ["Keys", (one) => (one.share > 0 ? percent(one.share) : "–"), "number"],
     ["Sessions", load, "number"],

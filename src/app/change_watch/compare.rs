@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crate::app::change_watch::broker::{self, BrokerState, Change};
+use crate::app::change_watch::failover::{self, Spilling};
 use crate::base::clock;
 use crate::telemetry::events::{Fields, Kind};
 
@@ -17,6 +18,8 @@ pub(super) struct State {
     pub(super) at: Option<SystemTime>,
     /// Backends that get no new sessions since traffic failed on them.
     pub(super) ejected: BTreeSet<(String, String)>,
+    /// Upstreams that run on spill-over.
+    pub(super) spilling: Spilling,
     pub(super) drains: BTreeMap<(String, String), DrainState>,
     pub(super) rebalances: BTreeMap<String, RebalanceState>,
     /// By listener and names.
@@ -75,6 +78,7 @@ pub(super) struct TakeOverState {
 pub(super) fn changes(before: &State, now: &State) -> Vec<Change> {
     let mut changes = Vec::new();
     returned(before, now, &mut changes);
+    failover::changes(&before.spilling, &now.spilling, &mut changes);
     drains(before, now, &mut changes);
     rebalances(before, now, &mut changes);
     certificates(before, now, &mut changes);

@@ -66,9 +66,12 @@ pub struct RegisterArgs {
     /// Share relative to the others, 1 to 1000.
     #[arg(long, default_value_t = 1)]
     pub weight: u32,
-    /// Failure zone.
+    /// Failure zone. Gateways whose `node.zone` is the same prefer the backend.
     #[arg(long)]
     pub zone: Option<String>,
+    /// Backends of a higher number take sessions when those of lower ones are not well, 0 to 15.
+    #[arg(long, default_value_t = 0)]
+    pub priority: u8,
     /// A free label. May be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub labels: Vec<(String, String)>,

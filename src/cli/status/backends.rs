@@ -58,6 +58,7 @@ pub(in crate::cli) fn table(
     if rows.is_empty() {
         return Ok(false);
     }
+    let placed = Placed::of(&rows);
     let mut cells = Vec::new();
     let mut hidden = 0;
     for of_one in rows.chunk_by(|one, other| one.upstream == other.upstream) {
@@ -72,17 +73,20 @@ pub(in crate::cli) fn table(
         }
         cells.extend(of_one.into_iter().map(|(row, remarks)| {
             let backend = &row.backend;
-            vec![
-                row.upstream.clone(),
-                backend.id.clone(),
+            let mut cells = vec![row.upstream.clone(), backend.id.clone()];
+            cells.extend(placed.cells(backend));
+            cells.extend([
                 backend.health.clone(),
                 backend.state.clone(),
                 backend.sessions.to_string(),
                 remarks,
-            ]
+            ]);
+            cells
         }));
     }
-    let head = ["UPSTREAM", "BACKEND", "HEALTH", "STATE", "SESSIONS", ""];
+    let mut head = vec!["UPSTREAM", "BACKEND"];
+    head.extend(placed.head());
+    head.extend(["HEALTH", "STATE", "SESSIONS", ""]);
     columns(out, &head, cells)?;
     let left_out = upstreams.len().saturating_sub(UPSTREAMS_ASKED);
     if hidden > 0 {
@@ -95,6 +99,35 @@ pub(in crate::cli) fn table(
         writeln!(out, "… and those of {left_out} more upstreams")?;
     }
     Ok(true)
+}
+
+/// Which columns about places there are: only those that have something to show.
+struct Placed {
+    zones: bool,
+    priorities: bool,
+}
+
+impl Placed {
+    fn of(rows: &[Row]) -> Self {
+        Self {
+            zones: rows.iter().any(|row| row.backend.zone.is_some()),
+            priorities: rows.iter().any(|row| row.backend.priority > 0),
+        }
+    }
+
+    fn head(&self) -> impl Iterator<Item = &'static str> {
+        let zones = self.zones.then_some("ZONE");
+        zones
+            .into_iter()
+            .chain(self.priorities.then_some("PRIORITY"))
+    }
+
+    fn cells(&self, backend: &Backend) -> impl Iterator<Item = String> {
+        let zone = || backend.zone.clone().unwrap_or_default();
+        let zone = self.zones.then(zone);
+        let priority = self.priorities.then(|| backend.priority.to_string());
+        zone.into_iter().chain(priority)
+    }
 }
 
 /// Why it is not well, what was ordered of it, how far its drain is.

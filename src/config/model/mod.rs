@@ -15,6 +15,7 @@ mod acme;
 mod auth;
 mod broker;
 mod events;
+mod failover;
 mod limits;
 mod listener;
 mod log;
@@ -34,6 +35,7 @@ pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
 pub use broker::{Broker, BrokerType, PresenceTo, SaslMechanism};
 pub use events::Events;
+pub use failover::Failover;
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, ClientCertificates, Hsts, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,

@@ -13,6 +13,9 @@ use crate::config::model::value::{SecretSource, Size, TokenSource};
 pub struct Node {
     /// Shown in status and records. Default: the host's name.
     pub name: Option<String>,
+    /// The failure zone that the node is in, such as `"eu-west-1a"`: backends with the same `zone`
+    /// are preferred. Default: none, and zones do not matter. Takes effect at once.
+    pub zone: Option<String>,
     /// Data-plane threads; 0 is one for each core.
     pub workers: usize,
     /// Directory of persistent state, accessible to this user only. It is created if missing; a

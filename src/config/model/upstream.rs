@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::model::failover::Failover;
 use crate::config::model::operations::{Drain, Rebalance};
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
 pub use crate::config::snapshot::{AdminState, Policy};
@@ -27,14 +28,15 @@ pub struct Upstream {
     /// Members: addresses, or tables with more about them.
     pub backends: Vec<TextOr<Backend>>,
     /// Names in DNS under which further members are found: `"chat.example.com:9000"` for the
-    /// addresses of a name, `"_ws._tcp.chat.example.com"` for services (SRV) with their ports and
-    /// weights. They are looked up again and again, by their time to live.
+    /// addresses of a name, `"_ws._tcp.chat.example.com"` for services (SRV) with their ports,
+    /// weights and priorities. They are looked up again and again, by their time to live.
     pub dns: Vec<String>,
     /// Active health probe. Default: none, health follows from traffic only.
     pub probe: Option<Probe>,
     /// Passive health, from ordinary traffic.
     pub passive: Passive,
-    /// With fewer than this share of members healthy, health is ignored; 0 is never.
+    /// With fewer than this share of members healthy, health is ignored; 0 is never. Of an upstream
+    /// with zones or priorities (see `failover`), every level must have fewer.
     pub panic_threshold: f64,
     /// TLS to the backends; `{}` is TLS with the system's roots.
     pub tls: Option<UpstreamTls>,
@@ -50,6 +52,8 @@ pub struct Upstream {
     pub idle_connections: usize,
     /// Bounds on the heads of the backends' responses; a response beyond them is answered 502.
     pub response_limits: ResponseLimits,
+    /// Which backends sessions go to when those of the first choice are not well.
+    pub failover: Failover,
     /// How sessions leave a backend that is draining.
     pub drain: Drain,
     /// How sessions move home after a change of members.
@@ -80,6 +84,7 @@ impl Default for Upstream {
             attempts: 3,
             idle_connections: 32,
             response_limits: ResponseLimits::default(),
+            failover: Failover::default(),
             drain: Drain::default(),
             rebalance: Rebalance::default(),
             slow_start: TimeOrOff(None),
@@ -117,8 +122,12 @@ pub struct Backend {
     pub id: Option<String>,
     /// Share relative to the others, 1 to 1000.
     pub weight: u32,
-    /// Failure zone, shown only.
+    /// Failure zone, 1 to 63 visible ASCII characters. Gateways whose `node.zone` is the same
+    /// prefer it, see `failover` of the upstream.
     pub zone: Option<String>,
+    /// Backends of a higher number take sessions when those of lower ones are not well, 0 to 15; 0
+    /// is first.
+    pub priority: u8,
     /// Free labels, shown only.
     pub labels: BTreeMap<String, String>,
     /// `active`; `draining`: takes no new sessions, its live sessions leave according to the
@@ -133,6 +142,7 @@ impl Default for Backend {
             id: None,
             weight: 1,
             zone: None,
+            priority: 0,
             labels: BTreeMap::new(),
             state: AdminState::Active,
         }

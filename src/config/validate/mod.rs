@@ -30,6 +30,7 @@ mod edits;
 mod environment;
 mod events;
 mod expiry;
+mod failover;
 mod guard;
 mod jwt;
 mod listener;
@@ -138,6 +139,7 @@ fn authenticators(root: &Scope<'_>, model: &Model) -> Vec<Option<Authenticator>>
 
 fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let node = node::node(&root.key("node"), &model.node);
+    let zone = failover::zone(&root.key("node").key("zone"), model.node.zone.as_deref());
     let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let publish = publish::publish(&root.key("publish"), &model.publish);
@@ -165,6 +167,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     }
     let snapshot = Snapshot {
         node: node?,
+        zone: zone?,
         limits: limits?,
         admin: admin?,
         publish: publish?,

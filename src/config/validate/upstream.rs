@@ -13,6 +13,7 @@ use crate::config::snapshot::{
     BROKER_UPSTREAM, Backend, HeadLimits, Passive, Probe, ProbeKind, ProxyVersion, Upstream,
     UpstreamTls,
 };
+use crate::config::validate::failover::{PRIORITY_MAX, failover, zone};
 use crate::config::validate::listener::{HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADERS_MAX};
 use crate::config::validate::scope::Scope;
 use crate::config::validate::syntax::{is_host, is_target, is_token};
@@ -80,6 +81,7 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
         .key("idle_connections")
         .within(model.idle_connections, 0..=IDLE_CONNECTIONS_MAX);
     let response_limits = response_limits(&at.key("response_limits"), &model.response_limits);
+    let failover = failover(&at.key("failover"), &model.failover);
     let drain = operations::drain(&at.key("drain"), &model.drain);
     let rebalance = operations::rebalance(&at.key("rebalance"), &model.rebalance);
     let slow_start = operations::slow_start(&at.key("slow_start"), model.slow_start);
@@ -102,6 +104,7 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
         attempts: attempts?,
         idle_connections: idle_connections?,
         response_limits: response_limits?,
+        failover: failover?,
         drain: drain?,
         rebalance: rebalance?,
         slow_start: slow_start?,
@@ -174,6 +177,8 @@ fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Op
     let written = at.required("address", &model.address, "address = \"10.0.0.1:9000\"");
     let address = written.and_then(|text| at_address.parse::<BackendAddr>(text));
     let weight = at.key("weight").within(model.weight, 1..=WEIGHT_MAX);
+    let zone = zone(&at.key("zone"), model.zone.as_deref());
+    let priority = at.key("priority").within(model.priority, 0..=PRIORITY_MAX);
     let id = match &model.id {
         Some(id) => backend_id(&at.key("id"), id),
         None => written.map(|text| BackendId::from(text.as_str())),
@@ -190,7 +195,8 @@ fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Op
             other => other,
         },
         weight: weight?,
-        zone: model.zone.as_deref().map(Into::into),
+        zone: zone?,
+        priority: priority?,
         labels: model.labels.clone(),
         state: model.state,
     })

@@ -281,7 +281,11 @@ impl Follower {
 
 /// A backend as a document.
 fn document(found: &Found) -> String {
-    json!({ "address": found.address.to_string(), "weight": found.weight }).to_string()
+    let mut document = json!({ "address": found.address.to_string(), "weight": found.weight });
+    if found.priority > 0 {
+        document["priority"] = found.priority.into();
+    }
+    document.to_string()
 }
 
 /// The upstream of a backend's key.

@@ -161,6 +161,8 @@ impl Announcer {
     fn refresh(&self, entry: &mut Entry) {
         let before = entry.clone();
         let table = self.live.table();
+        let generation = self.live.generation();
+        entry.zone = generation.edge.zone.as_deref().map(str::to_owned);
         entry.generation = table.generation;
         entry.digest = table.digest.to_string();
         entry.revision = (self.applied)();

@@ -8,7 +8,7 @@ use crate::config::snapshot::{AdminState, Rebalance, Tempo};
 use crate::control::drainer::LIST_EVERY;
 use crate::core::routing::Upstream;
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile};
-use crate::core::session::rebalance::{Move, Resident, Rules, choose};
+use crate::core::session::rebalance::{Move, Place, Resident, Rules, choose};
 
 /// Slots are short and many: a little chance keeps gateways out of step.
 const JITTER: f64 = 0.5;
@@ -78,7 +78,7 @@ impl Run {
             .get_or_insert_with(|| limit(&self.rules, residents.len()));
         let progress = self.plan.progress();
         let left = limit.saturating_sub(progress.closed + progress.moved);
-        let moves = choose(&weights(upstream), residents, &bounds(&self.rules, left));
+        let moves = choose(&places(upstream), residents, &bounds(&self.rules, left));
         // Those on their way count as such until they have arrived.
         let busy = residents
             .iter()
@@ -123,12 +123,15 @@ pub(super) fn bounds(rules: &Rebalance, limit: usize) -> Rules {
 }
 
 /// Those that take sessions now have their weight.
-pub(super) fn weights(upstream: &Upstream) -> Vec<u32> {
-    let members = upstream.members.iter();
+pub(super) fn places(upstream: &Upstream) -> Vec<Place> {
+    let members = upstream.members.iter().enumerate();
     members
-        .map(|member| match member.admin_state() {
-            AdminState::Active => member.weight,
-            AdminState::Draining | AdminState::Disabled => 0,
+        .map(|(index, member)| Place {
+            weight: match member.admin_state() {
+                AdminState::Active => member.weight,
+                AdminState::Draining | AdminState::Disabled => 0,
+            },
+            level: upstream.level_of(index),
         })
         .collect()
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::telemetry::events::difference;
 
 /// Keys of `[node]` that take effect at once, unlike the rest of it.
-const AT_ONCE: [&str; 4] = [
+const AT_ONCE: [&str; 5] = [
+    "zone",
     "sessions_max",
     "handshakes_max",
     "memory_max",
@@ -144,13 +145,13 @@ mod tests {
     #[test]
     fn what_waits_for_a_restart_is_shown_as_it_serves() {
         let before = json!({
-            "node": { "name": "a", "workers": 2, "sessions_max": 1 },
+            "node": { "name": "a", "workers": 2, "sessions_max": 1, "zone": "a" },
             "listeners": [{ "name": "edge", "listen": ["0.0.0.0:8080"], "allow": [] }],
             "sources": { "file": { "watch": true }, "etcd": { "prefix": "/one" } },
             "routes": [1],
         });
         let new = json!({
-            "node": { "name": "b", "workers": 4, "sessions_max": 9 },
+            "node": { "name": "b", "workers": 4, "sessions_max": 9, "zone": null },
             "listeners": [
                 { "name": "edge", "listen": ["0.0.0.0:8088"], "allow": ["10.0.0.0/8"] },
                 { "name": "more", "listen": ["0.0.0.0:9"], "allow": [] },
@@ -160,13 +161,13 @@ mod tests {
         });
         let pending = ["node", "listeners", "sources.etcd"].map(str::to_owned);
         let expected = json!({
-            "node": { "name": "a", "workers": 2, "sessions_max": 9 },
+            "node": { "name": "a", "workers": 2, "sessions_max": 9, "zone": null },
             "listeners": [{ "name": "edge", "listen": ["0.0.0.0:8080"], "allow": ["10.0.0.0/8"] }],
             "sources": { "file": { "watch": false }, "etcd": { "prefix": "/one" } },
             "routes": [2],
         });
         let shown = serving(&before, &new, &pending);
-        for key in ["name", "workers", "sessions_max"] {
+        for key in ["name", "workers", "sessions_max", "zone"] {
             assert_eq!(shown["node"][key], expected["node"][key]);
         }
         for key in ["listeners", "sources", "routes"] {

@@ -28,6 +28,27 @@ pub trait Members {
     fn awake(&self, _index: usize) -> f64 {
         1.0
     }
+
+    /// Whether it is well, regardless of one request.
+    fn standing(&self, _index: usize) -> Standing {
+        Standing::Well
+    }
+
+    /// Which part of the keys of its unwell members a level passes on, in 0..=1.
+    fn passes_on(&self, _level: usize) -> f64 {
+        0.0
+    }
+}
+
+/// How a member stands, regardless of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is on its way out: its level does without it.
+    Out,
+    /// It may take sessions.
+    Well,
+    /// It is missing: its probe fails, traffic to it fails, or it is disabled.
+    Unwell,
 }
 
 /// Why a candidate was passed over.

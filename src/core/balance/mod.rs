@@ -8,6 +8,7 @@
 //! can choose them all for one backend; bounded load limits that.
 
 mod bound;
+mod levels;
 mod maglev;
 mod members;
 mod order;
@@ -15,6 +16,7 @@ mod random_two;
 mod rendezvous;
 mod ring;
 mod round_robin;
+mod spill;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +34,9 @@ use crate::core::balance::rendezvous::Rendezvous;
 use crate::core::balance::ring::Ring;
 use crate::core::balance::round_robin::RoundRobin;
 
-pub use members::{Members, Passed};
+pub use levels::{LevelWalk, Levels, Placed, Preference};
+pub use members::{Members, Passed, Standing};
+pub use spill::LevelHealth;
 
 /// A step of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,16 @@ enum Order {
     LeastSessions,
     RoundRobin(RoundRobin),
     RandomTwo(RandomTwo),
+}
+
+/// What a walk found.
+enum Found {
+    /// This member takes it.
+    Taken(usize),
+    /// None takes it; the first that may is in slow start.
+    Waking(usize),
+    /// No member may.
+    None,
 }
 
 /// Whether a round-robin turn is taken or only looked at.
@@ -114,13 +128,29 @@ impl Balancer {
         mut note: impl FnMut(usize, Passed),
     ) -> Option<usize> {
         let mut steps = 0;
-        self.decide(key, members, random, Turn::Take, |step| {
+        let found = self.decide(key, members, random, Turn::Take, |step| {
             if let Err(passed) = step.verdict {
                 note(step.index, passed);
             }
             steps += 1;
             steps != HOPELESS || (0..members.len()).any(|index| members.verdict(index).is_ok())
-        })
+        });
+        match found {
+            Found::Taken(index) | Found::Waking(index) => Some(index),
+            Found::None => None,
+        }
+    }
+
+    /// The first member of the order of a key at `point` that `fits`; `None` too if the policy does
+    /// not place by key.
+    fn first_of(&self, point: u64, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let fits = |index: &usize| fits(*index);
+        match &self.order {
+            Order::Ring(ring) => ring.order(point).find(fits),
+            Order::Rendezvous(rendezvous) => rendezvous.order(point).find(fits),
+            Order::Maglev(maglev) => maglev.order(point).find(fits),
+            Order::LeastSessions | Order::RoundRobin(_) | Order::RandomTwo(_) => None,
+        }
     }
 
     /// The member that owns a key now, regardless of its sessions; `None` if the policy does not
@@ -128,13 +158,9 @@ impl Balancer {
     pub fn owner(&self, key: &[u8], members: &impl Members) -> Option<usize> {
         let point = xxh3_64(key);
         let gate = gate(mixed(point, WAKING));
-        let takes = |index: &usize| members.verdict(*index).is_ok() && gate < members.awake(*index);
-        match &self.order {
-            Order::Ring(ring) => ring.order(point).find(takes),
-            Order::Rendezvous(rendezvous) => rendezvous.order(point).find(takes),
-            Order::Maglev(maglev) => maglev.order(point).find(takes),
-            Order::LeastSessions | Order::RoundRobin(_) | Order::RandomTwo(_) => None,
-        }
+        self.first_of(point, |index| {
+            members.verdict(index).is_ok() && gate < members.awake(index)
+        })
     }
 
     /// Whether keys decide.
@@ -150,10 +176,14 @@ impl Balancer {
     /// is the first of them, listed a second time.
     pub fn walk(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Vec<Candidate> {
         let mut steps = Vec::new();
-        self.decide(key, members, random, Turn::Peek, |step| {
+        let found = self.decide(key, members, random, Turn::Peek, |step| {
             steps.push(step);
             true
         });
+        if let Found::Waking(index) = found {
+            let verdict = Ok(());
+            steps.push(Candidate { index, verdict });
+        }
         steps
     }
 
@@ -183,7 +213,7 @@ impl Balancer {
         random: u64,
         turn: Turn,
         mut see: impl FnMut(Candidate) -> bool,
-    ) -> Option<usize> {
+    ) -> Found {
         debug_assert_eq!(
             members.len(),
             self.weights.len(),
@@ -234,36 +264,36 @@ impl Balancer {
         order: impl Iterator<Item = usize>,
         gate: f64,
         mut see: impl FnMut(Candidate) -> bool,
-    ) -> Option<usize> {
+    ) -> Found {
         let mut crowd = None;
         let mut eligible = None;
         for index in order {
             let mut verdict = members.verdict(index);
             if verdict.is_ok() && gate >= members.awake(index) {
-                eligible = eligible.or(Some(index));
+                eligible = eligible.or(Some(Found::Waking(index)));
                 verdict = Err(Passed::SlowStart);
             }
             if let (Ok(()), Some(bound)) = (verdict, self.bound) {
                 let crowd = *crowd.get_or_insert_with(|| Crowd::of(members, &self.weights));
                 if members.sessions(index) >= bound.sessions_max(crowd, self.weights[index]) {
-                    eligible = eligible.or(Some(index));
+                    eligible = eligible.or(Some(Found::Taken(index)));
                     verdict = Err(Passed::OverBound);
                 }
             }
             let go_on = see(Candidate { index, verdict });
             if verdict.is_ok() {
-                return Some(index);
+                return Found::Taken(index);
             }
             if !go_on {
                 break;
             }
         }
-        // All members are in slow start; or a member was below its bound when the sessions were
-        // summed, and has filled up since.
-        let index = eligible?;
-        let verdict = Ok(());
-        see(Candidate { index, verdict });
-        Some(index)
+        // A member was below its bound when the sessions were summed, and has filled up since.
+        if let Some(Found::Taken(index)) = eligible {
+            let verdict = Ok(());
+            see(Candidate { index, verdict });
+        }
+        eligible.unwrap_or(Found::None)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A service of an answer (RFC 2782).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Service {
-    /// The lower is tried first.
+    /// The lower is preferred.
     pub priority: u16,
     /// Its share among those of the same priority.
     pub weight: u16,

@@ -10,6 +10,8 @@ use crate::core::discovery::answer::{Records, Service};
 pub const MEMBERS_MAX: usize = 1024;
 /// The greatest weight of a backend.
 pub(super) const WEIGHT_MAX: u32 = 1000;
+/// The greatest priority of a backend; further ones share it.
+const PRIORITY_MAX: u8 = 15;
 
 /// A backend that DNS names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Found {
     pub address: SocketAddr,
     /// From 1 to 1000.
     pub weight: u32,
+    /// 0 is first.
+    pub priority: u8,
 }
 
 /// The backends of an upstream, by id: `10.0.0.1:9000` of an address, `chat-1.example.com:9000` of
@@ -39,7 +43,12 @@ pub(super) fn members(name: &DnsName, records: &Records, before: Option<&Members
             let v6 = v6.clone().unwrap_or_else(|| known(false).collect());
             for ip in v4.into_iter().chain(v6).take(MEMBERS_MAX) {
                 let address = SocketAddr::new(ip, *port);
-                members.insert(address.to_string(), Found { address, weight: 1 });
+                let found = Found {
+                    address,
+                    weight: 1,
+                    priority: 0,
+                };
+                members.insert(address.to_string(), found);
             }
         }
         (DnsName::Service { .. }, Records::Services(services)) => {
@@ -51,19 +60,23 @@ pub(super) fn members(name: &DnsName, records: &Records, before: Option<&Members
     members
 }
 
-/// Services of the best priority. A target without an address stays where it was.
+/// Services of all priorities, which are counted up from the lowest. A target without an address
+/// stays where it was.
 fn services_found(services: &[Service], before: Option<&Members>, members: &mut Members) {
     let known = |id: &str| before.and_then(|before| before.get(id));
     let mut all: Vec<_> = services.iter().filter(|one| one.port != 0).collect();
     all.sort_unstable();
-    let reachable = |one: &&&Service| {
-        !one.addresses.is_empty() || known(&format!("{}:{}", one.target, one.port)).is_some()
+    let mut heaviest: BTreeMap<u16, u16> = BTreeMap::new();
+    for one in &all {
+        let most = heaviest.entry(one.priority).or_default();
+        *most = one.weight.max(*most);
+    }
+    // The lowest is 0. Sorted, so that the place is found by a search.
+    let priorities: Vec<_> = heaviest.keys().copied().collect();
+    let rank = |priority: u16| {
+        let rank = priorities.partition_point(|one| *one < priority);
+        u8::try_from(rank).map_or(PRIORITY_MAX, |rank| rank.min(PRIORITY_MAX))
     };
-    let Some(best) = all.iter().find(reachable).map(|one| one.priority) else {
-        return;
-    };
-    all.retain(|one| one.priority == best);
-    let heaviest = all.iter().map(|one| one.weight).max().unwrap_or(0);
     for service in all.into_iter().take(MEMBERS_MAX) {
         let id = format!("{}:{}", service.target, service.port);
         let before = known(&id).map(|found| found.address);
@@ -73,8 +86,12 @@ fn services_found(services: &[Service], before: Option<&Members>, members: &mut 
         let first = service.addresses.first();
         let address = still.or_else(|| first.map(|ip| SocketAddr::new(*ip, service.port)));
         if let Some(address) = address {
-            let weight = weight(service.weight, heaviest);
-            members.insert(id, Found { address, weight });
+            let found = Found {
+                address,
+                weight: weight(service.weight, heaviest[&service.priority]),
+                priority: rank(service.priority),
+            };
+            members.insert(id, found);
         }
     }
 }

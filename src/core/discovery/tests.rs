@@ -131,16 +131,36 @@ fn services_have_ports_weights_and_ids_that_stay() {
 }
 
 #[test]
-fn only_the_best_priority_that_is_reachable_counts() {
+fn priorities_are_counted_up_from_the_lowest_and_bounded() {
     let now = clock::now();
     let mut names = following(&[service()], now);
+    let priorities = |names: &Names| {
+        let (members, _) = names.members(&upstream());
+        let each = members.into_iter();
+        let each = each.map(|(id, found)| (id, found.priority, found.weight));
+        each.collect::<Vec<_>>()
+    };
     let all = vec![
         srv(10, 1, "second.test", &["10.0.0.2"]),
-        srv(1, 1, "lost.test", &[]),
-        srv(5, 1, "first.test", &["10.0.0.1"]),
+        srv(5, 2_000, "first.test", &["10.0.0.1"]),
+        srv(5, 1_000, "heir.test", &["10.0.0.3"]),
+        srv(65_535, 7, "lost.test", &[]),
     ];
     names.answered(&service(), Ok(services(all)), (now, 0.0));
-    assert_eq!(found(&names), ["first.test:9000 10.0.0.1:9000 1"]);
+    let expected = [
+        ("first.test:9000".to_owned(), 0, 1_000),
+        ("heir.test:9000".to_owned(), 0, 500),
+        // Weights are scaled within their priority.
+        ("second.test:9000".to_owned(), 1, 1),
+    ];
+    assert_eq!(priorities(&names), expected);
+    let many = (0..400).map(|n| srv(n, 1, &format!("s{n:03}.test"), &["10.0.0.1"]));
+    names.answered(&service(), Ok(services(many.collect())), (now, 0.0));
+    let found = priorities(&names);
+    assert_eq!(
+        (found[0].1, found[14].1, found[15].1, found[399].1),
+        (0, 14, 15, 15)
+    );
 }
 
 #[test]

@@ -118,7 +118,13 @@ impl RoutingTable {
                 let before = previous.and_then(|table| table.upstreams.get(name));
                 (
                     name.clone(),
-                    Upstream::compile(config, before, &residents, now, purpose),
+                    Upstream::compile(
+                        (config, snapshot.zone.as_ref()),
+                        before,
+                        &residents,
+                        now,
+                        purpose,
+                    ),
                 )
             })
             .collect();

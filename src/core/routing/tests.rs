@@ -1,5 +1,6 @@
 //! The table against a linear scan that shares no code with it, and what a swap keeps.
 
+mod failover;
 mod matching;
 mod previewing;
 mod spelling;
@@ -38,6 +39,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             operators: Vec::new(),
             fleet: Default::default(),
         },
+        zone: None,
         events: Default::default(),
         publish: None,
         memberships: Default::default(),

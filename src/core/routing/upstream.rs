@@ -1,7 +1,5 @@
-//! An upstream of a routing table: its members with their live state, and the choice among them.
-//! The balancer gives the order of candidates; this file decides their eligibility.
+//! An upstream of a routing table: its members with their live state. `pick` chooses among them.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,9 +7,10 @@ use std::time::Instant;
 use crate::base::addr::BackendAddr;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, AdminState};
-use crate::core::balance::{Balancer, Candidate, Members, Passed};
-use crate::core::health::{BackendState, Health, Occupancy, may_eject, panicking};
+use crate::core::balance::{Levels, Passed};
+use crate::core::health::{BackendState, Health, Occupancy, may_eject};
 use crate::core::routing::digest::{digest_of, same_config};
+use crate::core::routing::preference::placed;
 use crate::core::routing::residents::Residents;
 
 /// A group of backends with one balancing policy.
@@ -21,7 +20,9 @@ pub struct Upstream {
     pub config: Arc<snapshot::Upstream>,
     /// Sorted by id; indexes of `pick` and `explain` are places in here.
     pub members: Vec<Member>,
-    balancer: Arc<Balancer>,
+    levels: Arc<Levels>,
+    /// Of the node.
+    zone: Option<Arc<str>>,
     digest: u128,
 }
 
@@ -34,8 +35,10 @@ pub struct Member {
     pub address: BackendAddr,
     /// Share relative to the others, at least 1.
     pub weight: u32,
-    /// Shown only.
+    /// Failure zone.
     pub zone: Option<Arc<str>>,
+    /// 0 is first.
+    pub priority: u8,
     /// Shown only.
     pub labels: BTreeMap<String, String>,
     /// The configured admin state; see `admin_state()` for the effective one.
@@ -53,15 +56,6 @@ pub(super) enum Purpose {
     Trial,
 }
 
-/// The walk of a pick.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Walk {
-    /// So few members are well that health is ignored.
-    pub panicking: bool,
-    /// In the order tried; the last one is chosen, unless none is eligible.
-    pub candidates: Vec<Candidate>,
-}
-
 impl Upstream {
     /// Whether it is that of routes without a backend.
     pub fn is_broker(&self) -> bool {
@@ -71,13 +65,16 @@ impl Upstream {
     /// See `RoutingTable::compile`. A ring is reused if it would not change: draining a backend,
     /// for example, builds none.
     pub(super) fn compile(
-        config: &Arc<snapshot::Upstream>,
+        (config, zone): (&Arc<snapshot::Upstream>, Option<&Arc<str>>),
         previous: Option<&Arc<Self>>,
         residents: &Residents,
         now: Instant,
         purpose: Purpose,
     ) -> Arc<Self> {
-        if let Some(same) = previous.filter(|previous| same_config(&previous.config, config)) {
+        let same = |previous: &&Arc<Self>| {
+            same_config(&previous.config, config) && previous.zone.as_ref() == zone
+        };
+        if let Some(same) = previous.filter(same) {
             return Arc::clone(same);
         }
         let members = config.backends.iter().map(|backend| {
@@ -95,27 +92,38 @@ impl Upstream {
             };
             Member::compile(backend, config, (before, newcomer), occupancy, now, purpose)
         });
-        let weights = weights(config);
+        let placed = placed(config, zone.map(|zone| &**zone));
         let kept = previous.filter(|previous| {
             previous.config.policy == config.policy
                 && previous.config.bounded_load == config.bounded_load
-                && self::weights(&previous.config) == weights
+                && self::placed(&previous.config, previous.zone()) == placed
         });
-        let balancer = match kept {
-            Some(previous) => Arc::clone(&previous.balancer),
-            None => Arc::new(Balancer::new(config.policy, config.bounded_load, &weights)),
+        let levels = match kept {
+            Some(previous) => Arc::clone(&previous.levels),
+            None => Arc::new(Levels::new(config.policy, config.bounded_load, &placed)),
         };
         Arc::new(Self {
             members: members.collect(),
             digest: digest_of(&**config),
             config: Arc::clone(config),
-            balancer,
+            zone: zone.cloned(),
+            levels,
         })
     }
 
     /// Its name.
     pub fn name(&self) -> &UpstreamName {
         &self.config.name
+    }
+
+    /// The zone of the node.
+    pub(super) fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// Its members by preference.
+    pub(super) fn levels(&self) -> &Levels {
+        &self.levels
     }
 
     /// Its part of the table's digest.
@@ -132,71 +140,9 @@ impl Upstream {
         Some(&self.members[place])
     }
 
-    /// The member that gets a session or request with this affinity key. `tried` are those that
-    /// failed for it already. `random` must be drawn for each request; it places those without a
-    /// key. `None` if no member is eligible.
-    pub fn pick(
-        &self,
-        key: Option<&[u8]>,
-        tried: &[usize],
-        now: Instant,
-        random: u64,
-    ) -> Option<usize> {
-        let eligible = Eligible::new(self, tried, now);
-        self.balancer.pick(key, &eligible, random)
-    }
-
-    /// The same for a session, which a backend that has as many as it may does not get.
-    pub fn pick_for_session(
-        &self,
-        key: Option<&[u8]>,
-        tried: &[usize],
-        now: Instant,
-        random: u64,
-    ) -> Option<usize> {
-        let eligible = Eligible::new(self, tried, now).for_session();
-        self.balancer.pick(key, &eligible, random)
-    }
-
-    /// The same; calls `note` for each member that is passed over on the way.
-    pub fn pick_for_session_noting(
-        &self,
-        key: Option<&[u8]>,
-        tried: &[usize],
-        now: Instant,
-        random: u64,
-        note: impl FnMut(usize, Passed),
-    ) -> Option<usize> {
-        let eligible = Eligible::new(self, tried, now).for_session();
-        self.balancer.pick_noting(key, &eligible, random, note)
-    }
-
-    /// The member that owns a key now, regardless of load. `None` if the policy does not place by
-    /// key, or no member is eligible.
-    pub fn home(&self, key: &[u8], now: Instant) -> Option<usize> {
-        let eligible = Eligible::new(self, &[], now);
-        let home = self.balancer.owner(key, &eligible)?;
-        // With bounded load, a session that moves home must also be placed there.
-        let loads =
-            self.config.bounded_load.is_some() || self.config.sessions_per_backend.is_some();
-        let arrives = !loads || self.pick_for_session(Some(key), &[], now, 0) == Some(home);
-        arrives.then_some(home)
-    }
-
     /// Whether keys decide where sessions go.
     pub fn is_keyed(&self) -> bool {
-        self.balancer.is_keyed()
-    }
-
-    /// Whether that member may take a session or request for which `tried` failed.
-    pub fn may_take(&self, index: usize, tried: &[usize], now: Instant, session: bool) -> bool {
-        let eligible = Eligible::new(self, tried, now);
-        let eligible = if session {
-            eligible.for_session()
-        } else {
-            eligible
-        };
-        eligible.verdict(index).is_ok()
+        self.levels.is_keyed()
     }
 
     /// The place of the member with that id.
@@ -236,22 +182,6 @@ impl Upstream {
         slow_start.map_or(1.0, |time| member.state.awake(time, now))
     }
 
-    /// The walk of `pick_for_session` for the same arguments.
-    pub fn explain(&self, key: Option<&[u8]>, tried: &[usize], now: Instant, random: u64) -> Walk {
-        let eligible = Eligible::new(self, tried, now).for_session();
-        Walk {
-            panicking: eligible.panicking(),
-            candidates: self.balancer.walk(key, &eligible, random),
-        }
-    }
-
-    /// Whether so few of the active members are well that health is ignored. Asks each.
-    pub fn panicking(&self, now: Instant) -> bool {
-        let active = || self.active();
-        let well = active().filter(|member| member.unwell(now).is_none());
-        panicking(active().count(), well.count(), self.config.panic_threshold)
-    }
-
     /// Whether a failure may eject one more of the active members (`ejected_share_max`). Asks each,
     /// so it is for failures only.
     pub fn may_eject(&self, now: Instant) -> bool {
@@ -263,21 +193,13 @@ impl Upstream {
     /// Which share of the keys each member holds while all are eligible, in 0..=1, in the order of
     /// `members`.
     pub fn shares(&self) -> Vec<f64> {
-        self.balancer.shares()
+        self.levels.shares()
     }
 
-    fn active(&self) -> impl Iterator<Item = &Member> {
+    pub(super) fn active(&self) -> impl Iterator<Item = &Member> {
         let members = self.members.iter();
         members.filter(|member| member.admin_state() == AdminState::Active)
     }
-}
-
-/// What a ring is built from.
-fn weights(config: &snapshot::Upstream) -> Vec<(BackendId, u32)> {
-    let backends = config.backends.iter();
-    backends
-        .map(|backend| (backend.id.clone(), backend.weight))
-        .collect()
 }
 
 impl Member {
@@ -312,6 +234,7 @@ impl Member {
             address: backend.address.clone(),
             weight: backend.weight,
             zone: backend.zone.clone(),
+            priority: backend.priority,
             labels: backend.labels.clone(),
             configured: backend.state,
             state,
@@ -324,87 +247,11 @@ impl Member {
     }
 
     /// What speaks against it unless the upstream panics.
-    fn unwell(&self, now: Instant) -> Option<Passed> {
+    pub(super) fn unwell(&self, now: Instant) -> Option<Passed> {
         if self.state.health() == Health::Unhealthy {
             Some(Passed::Unhealthy)
         } else {
             self.state.ejected(now).then_some(Passed::Ejected)
-        }
-    }
-}
-
-/// Who may take one request.
-struct Eligible<'u> {
-    upstream: &'u Upstream,
-    tried: &'u [usize],
-    now: Instant,
-    /// The session limit of a member; applies to sessions only.
-    sessions_max: Option<u64>,
-    /// Counted when the walk first meets a member that is not well: mostly it meets none.
-    panicking: OnceCell<bool>,
-}
-
-impl<'u> Eligible<'u> {
-    fn new(upstream: &'u Upstream, tried: &'u [usize], now: Instant) -> Self {
-        Self {
-            upstream,
-            tried,
-            now,
-            sessions_max: None,
-            panicking: OnceCell::new(),
-        }
-    }
-
-    fn for_session(self) -> Self {
-        Self {
-            sessions_max: self.upstream.config.sessions_per_backend,
-            ..self
-        }
-    }
-
-    fn panicking(&self) -> bool {
-        *self
-            .panicking
-            .get_or_init(|| self.upstream.panicking(self.now))
-    }
-}
-
-impl Members for Eligible<'_> {
-    fn len(&self) -> usize {
-        self.upstream.members.len()
-    }
-
-    fn sessions(&self, index: usize) -> u64 {
-        self.upstream.members[index].state.sessions()
-    }
-
-    fn verdict(&self, index: usize) -> Result<(), Passed> {
-        let member = &self.upstream.members[index];
-        match member.admin_state() {
-            AdminState::Active => {}
-            AdminState::Draining => return Err(Passed::Draining),
-            AdminState::Disabled => return Err(Passed::Disabled),
-        }
-        if self.tried.contains(&index) {
-            return Err(Passed::Tried);
-        }
-        let sessions = self.sessions(index);
-        if self.sessions_max.is_some_and(|most| sessions >= most) {
-            return Err(Passed::Full);
-        }
-        match member.unwell(self.now) {
-            Some(reason) if !self.panicking() => Err(reason),
-            _ => Ok(()),
-        }
-    }
-
-    fn awake(&self, index: usize) -> f64 {
-        let awake = self.upstream.awake(&self.upstream.members[index], self.now);
-        // Slow start does not apply in a panic.
-        if awake < 1.0 && self.panicking() {
-            1.0
-        } else {
-            awake
         }
     }
 }

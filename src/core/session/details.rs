@@ -54,6 +54,41 @@ pub struct Placement {
     pub passed: Vec<PassedOver>,
     /// How many more were passed over.
     pub passed_more: u32,
+    /// Where the backend is among the levels of its upstream; none if there is one level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<PlacedLevel>,
+}
+
+/// The level of a backend at the time of a placement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlacedLevel {
+    /// The backend's zone.
+    pub zone: Option<Box<str>>,
+    /// The backend's priority.
+    pub priority: u8,
+    /// Why it is not of the first level; none if it is.
+    pub spilled: Option<SpillTo>,
+}
+
+/// Where a session is that is not at a backend of the first level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpillTo {
+    /// In another zone than the node's.
+    Zone,
+    /// At a backend of a higher priority number.
+    Priority,
+}
+
+impl SpillTo {
+    /// The name that metrics and the admin API show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Zone => "zone",
+            Self::Priority => "priority",
+        }
+    }
 }
 
 /// How a backend was chosen, in one word.

@@ -1,5 +1,6 @@
 //! Chooses sessions to move home: those whose affinity key belongs to another backend, as few as
-//! bring the load down to a target. It only chooses; `drain::Plan` sets the pace.
+//! bring the load down to a target. Sessions that spilled over to another level of the upstream go
+//! home first, whatever the load. It only chooses; `drain::Plan` sets the pace.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -19,6 +20,15 @@ pub struct Rules {
     pub close: bool,
     /// How many go at most.
     pub limit: usize,
+}
+
+/// A member, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// 0 for one that takes no sessions now.
+    pub weight: u32,
+    /// Its level in the upstream; 0 is the first.
+    pub level: usize,
 }
 
 /// A live session, as far as it matters.
@@ -66,22 +76,20 @@ struct Group {
     free: bool,
 }
 
-/// Chooses sessions, in order. `weights` are those of the members, 0 for one that takes no sessions
-/// now. The result is deterministic.
-pub fn choose(weights: &[u32], residents: &[Resident], rules: &Rules) -> Vec<Move> {
-    let mut loads = vec![0_usize; weights.len()];
+/// Chooses sessions, in order. The result is deterministic.
+pub fn choose(places: &[Place], residents: &[Resident], rules: &Rules) -> Vec<Move> {
+    let mut loads = vec![0_usize; places.len()];
     for one in residents {
         loads[one.at] += 1;
     }
-    let total_weight: f64 = weights.iter().copied().map(f64::from).sum();
-    let fair = |member: usize| residents.len() as f64 * f64::from(weights[member]) / total_weight;
-    let ratio = |load: usize, member: usize| load as f64 / fair(member).max(f64::MIN_POSITIVE);
     let mut groups = by_source(residents, rules);
+    let mut moves = to_better_levels(places, &mut groups, &mut loads, rules.limit);
+    let fair = fair_shares(places, &loads);
+    let ratio = |load: usize, member: usize| load as f64 / fair[member].max(f64::MIN_POSITIVE);
     let mut sources: BinaryHeap<Source> = groups
         .keys()
         .map(|at| Source(ratio(loads[*at], *at), *at))
         .collect();
-    let mut moves = Vec::new();
     while let Some(Source(_, from)) = sources.pop() {
         if moves.len() >= rules.limit {
             break;
@@ -96,19 +104,62 @@ pub fn choose(weights: &[u32], residents: &[Resident], rules: &Rules) -> Vec<Mov
         // Moving load must not overload another backend as much.
         let better = ratio(loads[to] + size, to) < ratio(loads[from], from);
         if (rules.skew == 0.0 || better) && moves.len() + size <= rules.limit {
-            loads[from] -= size;
-            loads[to] += size;
-            moves.extend(group.sessions.iter().map(|one| Move {
-                id: one.id,
-                idle: one.idle,
-                from,
-                to,
-                movable: one.movable,
-            }));
+            group.go(from, &mut loads, &mut moves);
         }
         sources.push(Source(ratio(loads[from], from), from));
     }
     moves
+}
+
+/// Takes the groups whose home is in a better level out of `groups`: they go home.
+fn to_better_levels(
+    places: &[Place],
+    groups: &mut BTreeMap<usize, VecDeque<Group>>,
+    loads: &mut [usize],
+    limit: usize,
+) -> Vec<Move> {
+    let mut moves = Vec::new();
+    for (from, groups) in groups {
+        groups.retain(|group| {
+            if places[group.home].level >= places[*from].level {
+                return true;
+            }
+            if moves.len() + group.sessions.len() <= limit {
+                group.go(*from, loads, &mut moves);
+            }
+            false
+        });
+    }
+    moves
+}
+
+/// The sessions that each member would have if those of its level were spread by weight.
+fn fair_shares(places: &[Place], loads: &[usize]) -> Vec<f64> {
+    let mut levels = BTreeMap::<usize, (f64, f64)>::new();
+    for (place, load) in places.iter().zip(loads) {
+        let (sessions, weight) = levels.entry(place.level).or_default();
+        *sessions += *load as f64;
+        *weight += f64::from(place.weight);
+    }
+    let fair = places.iter().map(|place| {
+        let (sessions, weight) = levels[&place.level];
+        sessions * f64::from(place.weight) / weight
+    });
+    fair.collect()
+}
+
+impl Group {
+    fn go(&self, from: usize, loads: &mut [usize], moves: &mut Vec<Move>) {
+        loads[from] -= self.sessions.len();
+        loads[self.home] += self.sessions.len();
+        moves.extend(self.sessions.iter().map(|one| Move {
+            id: one.id,
+            idle: one.idle,
+            from,
+            to: self.home,
+            movable: one.movable,
+        }));
+    }
 }
 
 /// The groups that may go, by the member that holds them, the idle ones first.

@@ -171,6 +171,7 @@ impl<'r> Candidates<'r> {
             upstream.pick(key, &self.tried, now, random)?
         };
         self.tried.push(index);
+        self.placement.level = upstream.placed_level(index);
         let member = &upstream.members[index];
         let lease = BackendLease::take(self.worker, upstream, member, self.wanted.session);
         // The key goes along with a session that goes elsewhere than the key was.

@@ -96,6 +96,10 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         facts.request.handshake(),
         began_at,
     );
+    let level = facts.details.placement.level.as_ref();
+    if let Some(to) = level.and_then(|level| level.spilled) {
+        metrics.spilled(to.as_str());
+    }
     backend.established();
     let began = clock::now();
     let facts = Arc::new(facts);

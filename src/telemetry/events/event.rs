@@ -84,6 +84,10 @@ kinds! {
     BackendEjected = "backend_ejected", Changes;
     /// The ejection of a backend is over.
     BackendReturned = "backend_returned", Changes;
+    /// Too few backends of an upstream's first level are well, and sessions go to others.
+    SpillBegan = "spill_began", Changes;
+    /// The first level of an upstream takes everything again.
+    SpillEnded = "spill_ended", Changes;
     /// A new configuration took effect.
     ConfigurationChanged = "configuration_changed", Changes;
     /// The configuration file was refused; the one before it stays in force.

@@ -96,6 +96,12 @@ impl RouteMetrics {
         sessions.live.increment(1.0);
     }
 
+    /// A session that began is at a backend of another zone or of a higher priority number.
+    pub fn spilled(&self, to: &'static str) {
+        self.moves
+            .count(to, || self.counter(&table::SESSIONS_SPILLED, &[to]));
+    }
+
     /// A session was taken over from another process.
     pub fn came(&self) {
         self.sessions().live.increment(1.0);

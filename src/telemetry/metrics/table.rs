@@ -106,6 +106,10 @@ table! {
         "Live sessions.";
     SESSIONS_TOTAL = Counter, Count, "sessile_sessions_total", ["route", "upstream"],
         "Sessions that began.";
+    SESSIONS_SPILLED = Counter, Count, "sessile_sessions_spilled_total",
+        ["route", "upstream", "to"],
+        "Sessions that began outside the first level of their upstream, by where: in another zone \
+         than the node's (zone), or at backends of a higher priority number (priority).";
     SESSIONS_ENDED = Counter, Count, "sessile_sessions_ended_total",
         ["route", "upstream", "by", "cause"],
         "Sessions that ended, by who ended them (client, backend, gateway) and why.";
@@ -227,6 +231,13 @@ table! {
          else 0.";
     BACKEND_SESSIONS = Gauge, Count, "sessile_backend_sessions", ["upstream", "backend"],
         "Live sessions of a backend.";
+    UPSTREAM_SPILLS = Gauge, Count, "sessile_upstream_spill_ratio", ["upstream"],
+        "Which part of its keys the first level of an upstream (the node's zone, the lowest priority \
+         number) passes on to others, since too few of its backends are well; 0 to 1. Only of \
+         upstreams with several levels.";
+    UPSTREAM_SPILLED = Gauge, Count, "sessile_upstream_spilled_sessions", ["upstream"],
+        "Live sessions on backends of other levels than the first. Only of upstreams with several \
+         levels.";
     EJECTIONS = Counter, Count, "sessile_ejections_total", ["upstream"],
         "Backends that were left out for a time because ordinary traffic failed on them.";
     DRAINED = Counter, Count, "sessile_drained_sessions_total", ["upstream", "how"],

@@ -6,7 +6,7 @@ mod fleet;
 mod history;
 mod leases;
 mod outage;
-mod register;
+pub mod register;
 pub mod scope;
 mod secure;
 mod undo;

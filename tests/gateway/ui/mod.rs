@@ -4,6 +4,7 @@
 mod fleet;
 mod handover;
 mod local;
+mod zones;
 
 use std::fs;
 use std::path::{Path, PathBuf};

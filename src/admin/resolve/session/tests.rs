@@ -28,6 +28,8 @@ fn same() -> Explanation {
     let step = |backend: &str, verdict: &str| Step {
         backend: text(backend),
         address: text("10.0.0.1:1"),
+        zone: None,
+        priority: 0,
         verdict: text(verdict),
         reason: text("unhealthy"),
     };
@@ -55,6 +57,7 @@ fn same() -> Explanation {
             upstream: text("chat"),
             policy: text("consistent_hash"),
             panicking: false,
+            levels: Vec::new(),
             walk: vec![step("b1", "unhealthy"), step("b2", "taken")],
             backend: Some(text("b1")),
         }),

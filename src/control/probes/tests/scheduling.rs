@@ -37,6 +37,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         address: address.clone(),
         weight: 1,
         zone: None,
+        priority: 0,
         labels: Default::default(),
         state: AdminState::Active,
     };
@@ -59,6 +60,10 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         proxy_protocol: None,
         forwarded_header: false,
         connect_timeout: Duration::from_secs(1),
+        failover: crate::config::snapshot::Failover {
+            zones: crate::config::snapshot::ZonePreference::Prefer,
+            healthy_share_min: 0.7,
+        },
         attempts: 1,
         idle_connections: 0,
         dns: Vec::new(),

@@ -23,6 +23,7 @@ pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
             .expect("an address"),
         weight: 1,
         zone: None,
+        priority: 0,
         labels: BTreeMap::new(),
         state: AdminState::Active,
     };
@@ -55,6 +56,10 @@ pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
         idle_connections: 32,
         dns: Vec::new(),
         response_limits: crate::config::snapshot::HeadLimits::default(),
+        failover: crate::config::snapshot::Failover {
+            zones: crate::config::snapshot::ZonePreference::Prefer,
+            healthy_share_min: 0.7,
+        },
         drain: crate::config::snapshot::Drain::default(),
         rebalance: crate::config::snapshot::Rebalance::default(),
         slow_start: None,

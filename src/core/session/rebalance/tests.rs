@@ -9,6 +9,11 @@ const RULES: Rules = Rules {
     limit: usize::MAX,
 };
 
+const ONE: Place = Place {
+    weight: 1,
+    level: 0,
+};
+
 fn resident(n: u64, at: usize, home: usize) -> Resident {
     Resident {
         id: SessionId::new(n, 0),
@@ -49,14 +54,14 @@ fn loads(residents: &[Resident], moves: &[Move], members: usize) -> Vec<usize> {
 #[test]
 fn a_newcomer_is_filled_down_to_the_skew_and_no_further() {
     let residents = scaled_out();
-    let moves = choose(&[1; 4], &residents, &RULES);
+    let moves = choose(&[ONE; 4], &residents, &RULES);
     assert_eq!(loads(&residents, &moves, 4), [82, 82, 82, 54]);
     assert!(moves.iter().all(|one| one.to == 3));
     let all = Rules { skew: 0.0, ..RULES };
-    let moves = choose(&[1; 4], &residents, &all);
+    let moves = choose(&[ONE; 4], &residents, &all);
     assert_eq!(loads(&residents, &moves, 4), [75, 75, 75, 75]);
     let few = Rules { limit: 10, ..RULES };
-    assert_eq!(choose(&[1; 4], &residents, &few).len(), 10);
+    assert_eq!(choose(&[ONE; 4], &residents, &few).len(), 10);
 }
 
 #[test]
@@ -64,7 +69,7 @@ fn young_and_busy_sessions_and_their_companions_stay() {
     let check = |change: &dyn Fn(&mut Resident), rules: &Rules, expected: usize| {
         let mut residents = scaled_out();
         residents.iter_mut().for_each(change);
-        assert_eq!(choose(&[1; 4], &residents, rules).len(), expected);
+        assert_eq!(choose(&[ONE; 4], &residents, rules).len(), expected);
     };
     let all = Rules { skew: 0.0, ..RULES };
     check(&|_| (), &all, 75);
@@ -86,6 +91,28 @@ fn young_and_busy_sessions_and_their_companions_stay() {
     );
 }
 
+#[test]
+fn sessions_that_spilled_over_go_home_whatever_the_load() {
+    // Two members of the first level came back; the two of the second have everything.
+    let places = [0, 0, 1, 1].map(|level| Place { weight: 1, level });
+    let residents: Vec<_> = (0..100)
+        .map(|n| {
+            let home = usize::try_from(n % 2).unwrap();
+            resident(n, 2 + home, home)
+        })
+        .collect();
+    let moves = choose(&places, &residents, &RULES);
+    assert_eq!(loads(&residents, &moves, 4), [50, 50, 0, 0]);
+    let few = Rules { limit: 30, ..RULES };
+    assert_eq!(choose(&places, &residents, &few).len(), 30);
+    // Within a level the skew counts, by the sessions of the level.
+    let residents: Vec<_> = (0..100)
+        .map(|n| resident(n, 0, usize::from(n < 50)))
+        .collect();
+    let moves = choose(&places, &residents, &RULES);
+    assert_eq!(loads(&residents, &moves, 4), [55, 45, 0, 0]);
+}
+
 proptest! {
     #[test]
     fn everybody_goes_home_or_nowhere_and_nobody_gets_worse(
@@ -99,7 +126,7 @@ proptest! {
             Resident { key: *key, ..resident(n, *at, home) }
         }).collect();
         let rules = Rules { skew, limit, ..RULES };
-        let moves = choose(&[1; 5], &residents, &rules);
+        let moves = choose(&[ONE; 5], &residents, &rules);
         prop_assert!(moves.len() <= limit);
         for one in &moves {
             let who = residents.iter().find(|who| who.id == one.id).unwrap();
@@ -109,7 +136,7 @@ proptest! {
         if skew > 0.0 {
             prop_assert!(after.iter().max() <= before.iter().max());
         }
-        prop_assert_eq!(&moves, &choose(&[1; 5], &residents, &rules), "a rehearsal tells the truth");
+        prop_assert_eq!(&moves, &choose(&[ONE; 5], &residents, &rules), "a rehearsal tells the truth");
         if skew == 0.0 && limit >= residents.len() {
             let away = residents.iter().filter(|one| one.home != Some(one.at)).count();
             prop_assert_eq!(moves.len(), away);
