@@ -108,6 +108,22 @@ pub(super) fn mismatch<'t>(route: &'t Route, request: &Request<'_>) -> Option<Mi
     leads_nowhere(&route.action, request.tls).map(Mismatch::AlreadyThere)
 }
 
+/// Whether [`mismatch`] finds none, whatever the request is.
+pub(super) fn is_unconditional(route: &Route) -> bool {
+    count(route) == 0 && !matches!(route.action, Action::Redirect(_))
+}
+
+/// How many conditions a route has.
+fn count(route: &Route) -> usize {
+    let others = [
+        route.scheme.is_none(),
+        route.methods.is_empty(),
+        route.subprotocols.is_empty(),
+    ];
+    let others = others.iter().filter(|absent| !**absent).count();
+    route.headers.len() + route.query.len() + others
+}
+
 /// A redirect that changes nothing but the scheme is not for requests that came by that scheme:
 /// else one route from http to https would send those of the TLS listener round in circles.
 fn leads_nowhere(action: &Action, tls: bool) -> Option<&str> {
@@ -142,18 +158,12 @@ pub(super) fn rank(route: &Route) -> impl Ord + use<> {
         let headers = route.headers.iter().map(|(_, wanted)| wanted);
         headers.chain(route.query.iter().map(|(_, wanted)| wanted))
     };
-    let others = [
-        route.scheme.is_none(),
-        route.methods.is_empty(),
-        route.subprotocols.is_empty(),
-    ];
-    let conditions = texts().count() + others.iter().filter(|absent| !**absent).count();
     let exact = texts().filter(|wanted| matches!(wanted, TextMatch::Exact(_)));
     let prefix = texts().map(|wanted| match wanted {
         TextMatch::Prefix(text) => text.len(),
         _ => 0,
     });
-    (conditions, exact.count(), prefix.sum::<usize>())
+    (count(route), exact.count(), prefix.sum::<usize>())
 }
 
 #[cfg(test)]

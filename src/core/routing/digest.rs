@@ -5,7 +5,10 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+/// Bytes of most routes and upstreams as text.
+const TEXT: usize = 4096;
 
 /// XXH3-128 of a table's routes, upstreams and authenticators, each sorted by name. No `Secret` is
 /// in it.
@@ -21,16 +24,6 @@ impl Digest {
             digests.for_each(|one| hasher.update(&one.to_le_bytes()));
         }
         Self(hasher.digest128())
-    }
-}
-
-/// Takes text. The state is large, hence the box.
-struct Hasher(Box<Xxh3>);
-
-impl Write for Hasher {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text.as_bytes());
-        Ok(())
     }
 }
 
@@ -61,9 +54,11 @@ pub(super) fn same_config<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
 /// can be forgotten, quotes all text, and shows no secret. The collections in it are sorted or in
 /// the operator's order.
 pub(super) fn digest_of(config: &impl fmt::Debug) -> u128 {
-    let mut hasher = Hasher(Box::new(Xxh3::new()));
-    write!(hasher, "{config:?}").expect("hashing does not fail");
-    hasher.0.digest128()
+    // As a whole: `Debug` writes thousands of small pieces, each of which would cost a hasher more
+    // than its bytes do.
+    let mut text = String::with_capacity(TEXT);
+    write!(text, "{config:?}").expect("writing to a text does not fail");
+    xxh3_128(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use http::Method;
 
 use crate::base::path::{fold, path_key};
 use crate::config::pattern::Segment;
-use crate::core::routing::conditions::mismatch;
 use crate::core::routing::matcher::Matcher;
 use crate::core::routing::request::Request;
 use crate::core::routing::route::Route;
@@ -60,7 +59,7 @@ impl Lookalikes {
             },
             ..*request
         };
-        let accept = |route: &Route| mismatch(&route.config, &read).is_none();
+        let accept = |route: &Route| route.accepts(&read);
         let Some(other) = self.matcher.find(request.host, &folded, accept) else {
             return false;
         };
@@ -69,7 +68,7 @@ impl Lookalikes {
         }
         // The operator configured both paths, so they are distinct.
         let both = other.config.path.folded() == route.config.path.folded();
-        !(both && mismatch(&other.config, request).is_none())
+        !(both && other.accepts(request))
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::base::names::{AuthenticatorName, RouteName};
 use crate::config::snapshot::{self, AuthMethod};
 use crate::core::auth::Authenticator;
+use crate::core::routing::conditions::{is_unconditional, mismatch};
 use crate::core::routing::digest::{digest_of, same_config};
-use crate::core::routing::request::Parameters;
+use crate::core::routing::request::{Parameters, Request};
 
 /// A route as the data plane uses it. It outlives changes of the upstream that it names.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Route {
     /// A digest of everything that guards the route; `None` if it is open.
     pub(super) guard: Option<u128>,
     pub(super) digest: u128,
+    /// Host and path decide alone.
+    unconditional: bool,
 }
 
 impl Route {
@@ -49,10 +52,18 @@ impl Route {
             None => Arc::new(Self {
                 config: Arc::clone(config),
                 guard: guard_of(config, &authenticators),
+                unconditional: is_unconditional(config),
                 authenticators,
                 digest: digest_of(&**config),
             }),
         }
+    }
+
+    /// Whether a request that has its host and its path meets its conditions.
+    pub(super) fn accepts(&self, request: &Request<'_>) -> bool {
+        let checked = || mismatch(&self.config, request).is_none();
+        debug_assert!(!self.unconditional || checked(), "all conditions count");
+        self.unconditional || checked()
     }
 
     /// Its name.

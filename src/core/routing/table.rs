@@ -10,7 +10,7 @@ use crate::base::path::{CanonicalPath, PathFault, path_key};
 use crate::config::origin::OriginRule;
 use crate::config::snapshot::{self, Redirect, Snapshot};
 use crate::core::auth::Authenticator;
-use crate::core::routing::conditions::{mismatch, rank};
+use crate::core::routing::conditions::rank;
 use crate::core::routing::digest::{Digest, digest_of};
 use crate::core::routing::header_names::HeaderNames;
 use crate::core::routing::lookalikes::Lookalikes;
@@ -186,7 +186,7 @@ impl RoutingTable {
     /// which route the request takes. Does not allocate for paths of up to four parameters without
     /// percent-encoding and query values that need no decoding.
     pub fn find<'t, 'r>(&'t self, request: &Request<'r>) -> Option<Matched<'t, 'r>> {
-        let accept = |route: &Route| mismatch(&route.config, request).is_none();
+        let accept = |route: &Route| route.accepts(request);
         let key = path_key(request.path);
         let route = self.matcher.find(request.host, &key, accept)?;
         Matched::new(route, request.path)
