@@ -51,6 +51,7 @@ use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::messages::Messages;
 use crate::control::revocations::RevocationStore;
+use crate::control::scaling::ScalingWatch;
 use crate::control::series;
 use crate::control::sources::Sources;
 use crate::control::state_dir::StateDir;
@@ -363,6 +364,7 @@ fn operated(
         fleet,
         fleet_client,
         connections: listener_connections(shared),
+        scaling: ScalingWatch::new(Arc::clone(&shared.live)),
         sources,
         messages,
         tokens: admin::token_ends::ends(&supervisor.loaded().snapshot),

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
@@ -86,6 +87,8 @@ pub struct Live {
     instance: u64,
     /// What happens, for operators.
     events: Events,
+    /// What clients get who ask for the list of gateways.
+    gateway_list: ArcSwap<Bytes>,
     /// Where the fleet counts together, if it does.
     state: OnceLock<Arc<FleetState>>,
     /// Set where messages are published.
@@ -144,6 +147,7 @@ impl Live {
             gateway_addresses: OnceLock::new(),
             instance,
             events: Events::new(instance),
+            gateway_list: ArcSwap::from_pointee(Bytes::from_static(b"{\"gateways\":[]}")),
             state: OnceLock::new(),
             messages: OnceLock::new(),
             other_process: AtomicU32::new(0),
@@ -190,6 +194,16 @@ impl Live {
     pub fn set_taken_over(&self, taken_over: TakenOver) {
         self.taken_over.store(Some(Arc::new(taken_over)));
         self.taking_over.store(None);
+    }
+
+    /// The list of gateways for clients, as JSON.
+    pub fn gateway_list(&self) -> Bytes {
+        Bytes::clone(&self.gateway_list.load())
+    }
+
+    /// Replaces the list of gateways for clients.
+    pub fn set_gateway_list(&self, list: Bytes) {
+        self.gateway_list.store(Arc::new(list));
     }
 
     /// How messages are published, if they are.

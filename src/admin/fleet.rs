@@ -32,7 +32,7 @@ use crate::core::http::event_stream::EVENT_STREAM;
 pub(super) use crate::admin::fleet::merge::FleetPage;
 
 /// Gateways that are asked at most.
-const ASKED_MAX: usize = 64;
+pub(super) const ASKED_MAX: usize = 64;
 
 /// Answers requests of the scope `fleet`; passes others on.
 pub(super) async fn scoped(

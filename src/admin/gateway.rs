@@ -12,6 +12,7 @@ use crate::control::acme::AcmeCertificates;
 use crate::control::fleet::Fleet;
 use crate::control::messages::Messages;
 use crate::control::revocations::RevocationStore;
+use crate::control::scaling::ScalingWatch;
 use crate::control::sources::Sources;
 use crate::control::supervisor::Supervisor;
 use crate::io::tls::server::Resolver;
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub fleet_client: FleetClient,
     /// How many client connections the listener of a name has.
     pub connections: ListenerConnections,
+    /// The load of upstreams over time.
+    pub scaling: Arc<ScalingWatch>,
     /// Where the configuration comes from.
     pub sources: Sources,
     /// Publishes messages, where services may.

@@ -8,7 +8,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
 
 use crate::admin::gateway::VERSION;
-use crate::admin::{Gateway, certificates, sources};
+use crate::admin::{Gateway, certificates, scaling, sources};
 use crate::base::clock;
 use crate::base::revocation::RevocationOrigin;
 use crate::base::source_id::SourceId;
@@ -50,6 +50,7 @@ fn read(gateway: &Gateway, form: Exposition) -> String {
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table(), &mut reading);
     read_levels(&gateway.live.table(), &mut reading);
+    scaling::read(gateway, &mut reading);
     read_drains(gateway, &mut reading);
     sources::read(gateway, &mut reading);
     read_keys(&gateway.live.generation(), &mut reading);

@@ -38,6 +38,8 @@ pub mod revocations;
 pub mod rights_seen;
 mod role;
 mod routes;
+pub mod scale_in;
+pub mod scaling;
 pub mod server;
 pub mod sessions;
 pub mod sources;

@@ -26,8 +26,8 @@ use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
     backends, certificates, config, credentials, departures, events, findings, log, metrics,
-    preview, quotas, rebalance, resolve, routes, sources, status, tokens, traffic, ui, upstreams,
-    whoami,
+    preview, quotas, rebalance, resolve, routes, scale_in, scaling, sources, status, tokens,
+    traffic, ui, upstreams, whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -207,6 +207,14 @@ fn leaving() -> Vec<Resource> {
         )
         .answers::<departures::Departures>()
         .statuses(&[200, 404]),
+        Resource::post(
+            "/v1/upstreams/{name}/scale-in",
+            scale_in::scale_in,
+            "Drains the backends with the fewest sessions, or lists those that would drain.",
+        )
+        .body::<scale_in::Asked>()
+        .answers::<scale_in::ScaleIn>()
+        .statuses(&[200, 202, 400, 404, 409]),
         Resource::get(
             home,
             rebalance::show,
@@ -323,6 +331,22 @@ fn traffic() -> Vec<Resource> {
         )
         .answers::<upstreams::UpstreamView>()
         .statuses(&[200, 404]),
+        Resource::get(
+            "/v1/scaling",
+            scaling::list,
+            "The load of upstreams, and how many backends each should have.",
+        )
+        .query::<Paging>()
+        .answers::<Page<scaling::ScalingView>>()
+        .statuses(&[200, 400]),
+        Resource::get(
+            "/v1/scaling/{name}",
+            scaling::one,
+            "The same of one upstream, also summed up over the fleet.",
+        )
+        .query::<scaling::ScalingQuery>()
+        .answers::<scaling::ScalingView>()
+        .statuses(&[200, 400, 404]),
         Resource::get(
             "/v1/traffic",
             traffic::show,

@@ -19,6 +19,7 @@ use crate::app::change_watch::compare::{
     CertificateState, DrainState, RebalanceState, State, TakeOverState, changes,
 };
 use crate::base::clock;
+use crate::control::gateway_list;
 use crate::control::sources::SourceStatus;
 
 /// Between two looks.
@@ -31,6 +32,9 @@ pub(super) fn watched(background: &mut JoinSet<()>, gateway: Gateway) -> Arc<Gat
     let gateway = Arc::new(gateway);
     background.spawn(follow(Arc::clone(&gateway)));
     background.spawn(rights::follow(Arc::clone(&gateway)));
+    background.spawn(Arc::clone(&gateway.scaling).run());
+    let fleet = gateway.fleet.clone();
+    background.spawn(gateway_list::keep(Arc::clone(&gateway.live), fleet));
     gateway
 }
 

@@ -16,6 +16,7 @@ pub mod etcd;
 mod events;
 #[cfg(feature = "etcd")]
 pub mod register;
+mod scaling;
 mod sessions;
 mod target;
 
@@ -26,6 +27,7 @@ pub use drain::{DrainArgs, RebalanceArgs};
 #[cfg(feature = "etcd")]
 pub use events::HistoryVerb;
 pub use events::{AboutArgs, EndedArgs, EventsArgs, HistoryArgs, LostArgs, PastArgs, RefusalsArgs};
+pub use scaling::{ScaleInArgs, ScalingArgs};
 pub use sessions::{
     GroupsArgs, KickArgs, MoveArgs, SelectionArgs, SendArgs, SessionsArgs, TapArgs, TopArgs,
     WhyArgs,
@@ -90,6 +92,14 @@ pub enum Command {
     Status(StatusArgs),
     /// List the backends of a running gateway: how well each is, and what it has.
     Backends(BackendsArgs),
+    /// Show the load of upstreams, and how many backends each should have.
+    Scaling(ScalingArgs),
+    /// Take backends out: those with the fewest sessions drain.
+    ///
+    /// The sessions of all gateways that follow the same etcd are counted; the order goes to one
+    /// gateway, as that of `sessile drain`.
+    #[command(name = "scale-in", after_help = scaling::SCALE_IN_EXAMPLES)]
+    ScaleIn(ScaleInArgs),
     /// Report what is wrong with a running gateway or its whole fleet, and what to do about it.
     #[command(after_help = doctor::DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),

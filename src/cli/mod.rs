@@ -25,6 +25,7 @@ mod print;
 pub mod register;
 pub mod resolve;
 pub mod run;
+pub mod scaling;
 pub mod schema;
 pub mod sessions;
 pub mod status;
@@ -86,6 +87,8 @@ fn run_command(arguments: Arguments, out: &mut Visible<'_>, err: &mut Visible<'_
         Command::Register(args) => register::register(&args, err),
         Command::Status(args) => status::status(&args, out),
         Command::Backends(args) => backends::backends(&args, out),
+        Command::Scaling(args) => scaling::scaling(&args, out),
+        Command::ScaleIn(args) => scaling::scale_in(&args, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Certs(args) => doctor::certs(&args, out),
         Command::Explain(args) => explain::explain(&args, out),

@@ -22,6 +22,7 @@ pub mod pace;
 pub mod pattern;
 pub mod pem;
 pub mod protect;
+pub mod public_url;
 pub mod snapshot;
 pub mod span;
 pub mod ticket_keys;

@@ -24,6 +24,7 @@ use crate::config::pattern::{HostPattern, PathPattern};
 mod acme;
 mod auth;
 mod broker;
+mod discovery;
 mod events;
 mod failover;
 mod listener;
@@ -31,6 +32,7 @@ mod log;
 mod operations;
 mod publish;
 mod request;
+mod scaling;
 mod service;
 mod sources;
 mod state;
@@ -42,6 +44,7 @@ pub use auth::{
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
 pub use broker::{Broker, BrokerKind, BrokerServer, PresenceTo, SaslMechanism, SignIn};
+pub use discovery::Discovery;
 pub use events::{EventFiles, Events};
 pub use failover::{Failover, ZonePreference};
 pub use listener::{
@@ -55,6 +58,7 @@ pub use publish::{
     NameOfSession, Publish, PublishTo, PublishToken, RouteMessages, Sse, Subscribe, WhenFull,
 };
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
+pub use scaling::Scaling;
 pub use service::ServiceTls;
 pub use sources::{Dns, Etcd, Sources};
 pub use state::{State, StateKind};
@@ -90,6 +94,8 @@ pub struct Snapshot {
     pub broker: Option<Broker>,
     /// Where the gateways of a fleet count together; none by default.
     pub state: Option<State>,
+    /// Gateways that clients find by themselves.
+    pub discovery: Discovery,
     /// The listeners.
     pub listeners: Vec<Listener>,
     /// Authenticators by name.
@@ -212,6 +218,8 @@ pub struct Upstream {
     pub drain: Drain,
     /// How sessions move home after a change of members.
     pub rebalance: Rebalance,
+    /// How many backends it should have.
+    pub scaling: Scaling,
     /// How long the share of a backend that appears or recovers grows. Default none: at once.
     pub slow_start: Option<Duration>,
 }

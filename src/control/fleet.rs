@@ -21,13 +21,17 @@ const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
 /// The entry of a gateway under `<prefix>/gateways/<node>`. Unknown fields are ignored: gateways of
 /// another version may have more.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entry {
     /// Its name.
     pub node: String,
     /// The failure zone that it is in.
     pub zone: Option<String>,
+    /// Where clients reach it.
+    pub url: Option<String>,
+    /// The part of `node.sessions_max` that is taken.
+    pub load: Option<f64>,
     /// The process; two gateways with one name differ in it.
     pub instance: String,
     /// The process id; 0 if unknown.
@@ -53,13 +57,19 @@ pub struct Entry {
 }
 
 /// A gateway of the fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeView {
     /// Its name.
     pub node: String,
     /// The failure zone that it is in.
     #[serde(default)]
     pub zone: Option<String>,
+    /// Where clients reach it (`discovery.url`).
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The part of `node.sessions_max` that is taken; null without a limit.
+    #[serde(default)]
+    pub load: Option<f64>,
     /// Whether it is the one that answers.
     pub this: bool,
     /// Of the program.
@@ -243,6 +253,8 @@ impl Fleet {
             NodeView {
                 node: entry.node.clone(),
                 zone: entry.zone.clone(),
+                url: entry.url.clone(),
+                load: entry.load,
                 this,
                 version: entry.version.clone(),
                 phase: if node.gone { "gone" } else { &entry.phase }.to_owned(),

@@ -13,6 +13,7 @@ pub mod messages;
 pub mod relay;
 pub mod renewal;
 pub mod routing;
+pub mod scaling;
 pub mod session;
 pub mod state;
 pub mod ticket_keys;

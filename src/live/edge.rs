@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::names::ListenerName;
 use crate::config::limits::{AddressRules, PrefixLengths, Priority};
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Discovery, Snapshot};
 use crate::core::limits::LoadLimits;
 
 /// What is asked of clients before a route is known. It is part of a generation.
@@ -14,6 +14,8 @@ use crate::core::limits::LoadLimits;
 pub struct Edge {
     /// The failure zone of the node.
     pub zone: Option<Arc<str>>,
+    /// The gateways that clients find by themselves.
+    pub discovery: Discovery,
     /// How many bits of an address name the client's network.
     pub address_prefix: PrefixLengths,
     /// What the node may take on.
@@ -33,6 +35,7 @@ impl Edge {
         let limits = snapshot.limits;
         Self {
             zone: snapshot.zone.clone(),
+            discovery: snapshot.discovery.clone(),
             address_prefix: limits.address_prefix,
             load: LoadLimits {
                 sessions_max: limits.sessions_max,

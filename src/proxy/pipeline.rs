@@ -22,7 +22,7 @@ use crate::proxy::stages::refuse::refuse;
 use crate::proxy::stages::route::{Destination, route};
 use crate::proxy::stages::to_broker::to_broker;
 use crate::proxy::stages::upgrade::{Obtained, grant, obtain};
-use crate::proxy::stages::{challenge, endpoints, guard};
+use crate::proxy::stages::{challenge, discovery, endpoints, guard};
 
 /// Answers a request, whatever its outcome is.
 pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> Answer {
@@ -66,6 +66,9 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
     let admitted = admit(received, head)?;
     if let Some(answer) = challenge::respond(&admitted) {
         return Ok(answer?.into());
+    }
+    if let Some(reply) = discovery::respond(&admitted) {
+        return Ok(reply.into());
     }
     if let Some(endpoint) = endpoints::find(&admitted) {
         return Ok(Box::pin(endpoints::respond(endpoint, &admitted)).await);

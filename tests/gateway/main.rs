@@ -22,6 +22,7 @@ mod operations;
 mod others;
 mod questions;
 mod requests;
+mod scaling;
 mod sessions;
 mod state;
 mod support;

@@ -235,6 +235,8 @@ async fn gateways_that_are_behind_or_gone_are_named() {
         let mut node = NodeView {
             node: "edge-2".to_owned(),
             zone: None,
+            url: None,
+            load: None,
             this: false,
             version: "0".to_owned(),
             phase: "ready".to_owned(),

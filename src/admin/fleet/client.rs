@@ -81,7 +81,7 @@ impl FleetClient {
     }
 
     /// What another gateway answers to this target.
-    pub(super) async fn ask(&self, other: &Other, target: &str) -> Result<Given, String> {
+    pub(in crate::admin) async fn ask(&self, other: &Other, target: &str) -> Result<Given, String> {
         let url = self.url(other, target)?;
         let mut request = Request::get(url).header(ACCEPT, "application/json");
         if let Some(token) = &self.settings.token {

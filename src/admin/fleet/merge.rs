@@ -95,9 +95,9 @@ fn read_cursor(text: &str) -> Result<BTreeMap<String, String>, String> {
 
 /// What a gateway sent.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
+pub(in crate::admin) struct Given {
+    pub(in crate::admin) status: StatusCode,
+    pub(in crate::admin) body: Bytes,
 }
 
 /// What came of asking a gateway.

@@ -21,6 +21,7 @@ use crate::config::snapshot::{Admin, AdminFleet, Token};
 use crate::control::acme::{AcmeCertificates, Store};
 use crate::control::load::LoadOptions;
 use crate::control::revocations::RevocationStore;
+use crate::control::scaling::ScalingWatch;
 use crate::control::sources::Source;
 use crate::control::sources::file::FileSource;
 use crate::control::supervisor::{Configuration, Supervisor};
@@ -146,6 +147,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
         sources: [Arc::new(FileSource(supervisor)) as Arc<dyn Source>]
             .into_iter()
             .collect(),
+        scaling: ScalingWatch::new(Arc::clone(&live)),
         messages: None,
         tokens: Vec::new(),
         desk: Desk::default(),

@@ -130,7 +130,7 @@ pub struct RebalanceArgs {
     pub admin: AdminArgs,
 }
 
-fn length(text: &str) -> Result<Time, String> {
+pub(super) fn length(text: &str) -> Result<Time, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     Ok(Time(time))
 }

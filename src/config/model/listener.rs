@@ -35,6 +35,8 @@ pub struct Listener {
     pub deny: Vec<TextOr<NetworksFile>>,
     /// TLS ends here.
     pub tls: Option<ListenerTls>,
+    /// Whether `GET /.well-known/sessile` lists the gateways with their load, see `[discovery]`.
+    pub discovery: bool,
     /// Connections that the system queues before they are accepted.
     pub backlog: u32,
     /// Idle time after which a client's TCP connection is probed, or `"off"`.
@@ -57,6 +59,7 @@ impl Default for Listener {
             allow: Vec::new(),
             deny: Vec::new(),
             tls: None,
+            discovery: false,
             backlog: 1024,
             tcp_keepalive: TimeOrOff::seconds(60),
             limits: ListenerLimits::default(),

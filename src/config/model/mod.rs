@@ -14,6 +14,7 @@ use crate::config::span::{names_freely, names_reference, names_secret};
 mod acme;
 mod auth;
 mod broker;
+mod discovery;
 mod events;
 mod failover;
 mod limits;
@@ -23,6 +24,7 @@ mod node;
 mod operations;
 mod publish;
 mod route;
+mod scaling;
 mod service;
 mod source;
 mod state;
@@ -34,6 +36,7 @@ mod value;
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
 pub use broker::{Broker, BrokerType, PresenceTo, SaslMechanism};
+pub use discovery::Discovery;
 pub use events::Events;
 pub use failover::Failover;
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
@@ -53,6 +56,7 @@ pub use route::{
     OnRemoval, Paths, Reconnect, Redirect, Rewrite, Route, RouteScope, RouteTimeouts, Spelling,
     Stick,
 };
+pub use scaling::Scaling;
 pub use service::ServiceTls;
 pub use source::{DnsSource, EtcdSource, EtcdTimeouts, FileSource, Sources};
 pub use state::{State, StateType};
@@ -93,6 +97,8 @@ pub struct Model {
     /// Where the gateways of a fleet count sessions and handshakes together. A change needs a
     /// restart.
     pub state: State,
+    /// Gateways that clients find by themselves.
+    pub discovery: Discovery,
     /// The listeners. A change needs a restart, except for the contents of certificate files.
     pub listeners: Vec<Listener>,
     /// Methods of authentication, by name.

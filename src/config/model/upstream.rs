@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::model::failover::Failover;
 use crate::config::model::operations::{Drain, Rebalance};
+use crate::config::model::scaling::Scaling;
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
 pub use crate::config::snapshot::{AdminState, Policy};
 
@@ -58,6 +59,8 @@ pub struct Upstream {
     pub drain: Drain,
     /// How sessions move home after a change of members.
     pub rebalance: Rebalance,
+    /// How many backends the upstream should have, for autoscalers.
+    pub scaling: Scaling,
     /// How long the share of a backend that appears, recovers or is taken in again grows, such as
     /// `"30s"`. `"off"`: it has its whole share at once.
     pub slow_start: TimeOrOff,
@@ -87,6 +90,7 @@ impl Default for Upstream {
             failover: Failover::default(),
             drain: Drain::default(),
             rebalance: Rebalance::default(),
+            scaling: Scaling::default(),
             slow_start: TimeOrOff(None),
             sessions_per_backend: 0,
         }

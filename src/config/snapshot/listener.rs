@@ -29,6 +29,8 @@ pub struct Listener {
     pub untrusted_headers: UntrustedHeaders,
     /// Who may connect.
     pub addresses: AddressRules,
+    /// Whether it lists the gateways.
+    pub discovery: bool,
     /// TLS ends here if set.
     pub tls: Option<ListenerTls>,
     /// Connections that the system queues before they are accepted. Default 1024.

@@ -66,6 +66,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         untrusted_headers: untrusted_headers?,
         addresses: addresses?,
         tls: tls?,
+        discovery: model.discovery,
         backlog: backlog?,
         tcp_keepalive: tcp_keepalive?,
         limits: limits?,

@@ -26,6 +26,7 @@ mod auth;
 mod authenticator;
 mod broker;
 mod certificates;
+mod discovery;
 mod edits;
 mod environment;
 mod events;
@@ -42,6 +43,7 @@ mod paths;
 mod publish;
 mod revocation;
 mod route;
+mod scaling;
 mod scope;
 mod service;
 mod session;
@@ -153,6 +155,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let sources = source::sources(&root.key("sources"), model);
     let broker = broker::optional(&root.key("broker"), model.broker.as_ref());
     let state = state::state(&root.key("state"), &model.state);
+    let discovery = discovery::discovery(&root.key("discovery"), &model.discovery);
     let listeners = listeners(root, model);
     let upstreams = upstreams(root, model);
     let authenticators = authenticators(root, model);
@@ -180,6 +183,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         sources: sources?,
         broker: broker?,
         state: state?,
+        discovery: discovery?,
         listeners: listeners?,
         authenticators: all(authenticators)?
             .into_iter()

@@ -15,6 +15,7 @@ use crate::config::snapshot::{
 };
 use crate::config::validate::failover::{PRIORITY_MAX, failover, zone};
 use crate::config::validate::listener::{HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADERS_MAX};
+use crate::config::validate::scaling::scaling;
 use crate::config::validate::scope::Scope;
 use crate::config::validate::syntax::{is_host, is_target, is_token};
 use crate::config::validate::{certificates, operations};
@@ -84,6 +85,7 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
     let failover = failover(&at.key("failover"), &model.failover);
     let drain = operations::drain(&at.key("drain"), &model.drain);
     let rebalance = operations::rebalance(&at.key("rebalance"), &model.rebalance);
+    let scaling = scaling(&at.key("scaling"), &model.scaling);
     let slow_start = operations::slow_start(&at.key("slow_start"), model.slow_start);
     Some(Upstream {
         name: UpstreamName::from(name?),
@@ -107,6 +109,7 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
         failover: failover?,
         drain: drain?,
         rebalance: rebalance?,
+        scaling: scaling?,
         slow_start: slow_start?,
         sessions_per_backend: (model.sessions_per_backend > 0)
             .then_some(model.sessions_per_backend),

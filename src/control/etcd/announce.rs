@@ -17,6 +17,7 @@ use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
 use crate::control::etcd::leased_key::{Connect, LeasedKey, LeasedKeyState, error_text};
 use crate::control::fleet::{BEAT, Entry, Fleet, FleetRecord, TTL};
+use crate::control::gateway_list::load;
 use crate::control::sources::Sources;
 use crate::live::{Live, Phase};
 
@@ -162,7 +163,9 @@ impl Announcer {
         let before = entry.clone();
         let table = self.live.table();
         let generation = self.live.generation();
-        entry.zone = generation.edge.zone.as_deref().map(str::to_owned);
+        let edge = &generation.edge;
+        entry.zone = edge.zone.as_deref().map(str::to_owned);
+        entry.url = edge.discovery.url.as_ref().map(ToString::to_string);
         entry.generation = table.generation;
         entry.digest = table.digest.to_string();
         entry.revision = (self.applied)();
@@ -170,6 +173,7 @@ impl Announcer {
         entry.beat = self.live.uptime().as_secs() / BEAT.as_secs();
         if *entry != before {
             entry.sessions = self.live.workers().sessions();
+            entry.load = load(entry.sessions, edge.load.sessions_max);
         }
     }
 }

@@ -40,6 +40,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             fleet: Default::default(),
         },
         zone: None,
+        discovery: Default::default(),
         events: Default::default(),
         publish: None,
         memberships: Default::default(),

@@ -6,6 +6,7 @@ pub(crate) mod answer;
 pub(crate) mod authenticate;
 mod backend_headers;
 pub(crate) mod challenge;
+pub(crate) mod discovery;
 pub(crate) mod endpoints;
 pub(crate) mod forward;
 pub(crate) mod guard;

@@ -238,6 +238,20 @@ table! {
     UPSTREAM_SPILLED = Gauge, Count, "sessile_upstream_spilled_sessions", ["upstream"],
         "Live sessions on backends of other levels than the first. Only of upstreams with several \
          levels.";
+    SCALING_SESSIONS = Gauge, Count, "sessile_scaling_sessions", ["upstream"],
+        "Live sessions of an upstream on this gateway, those on backends that drain or have left among \
+         them.";
+    SCALING_PEAK = Gauge, Count, "sessile_scaling_sessions_peak", ["upstream"],
+        "The most sessions of the last `scaling.scale_in_after`.";
+    SCALING_TARGET = Gauge, Count, "sessile_scaling_sessions_target", ["upstream"],
+        "Sessions of all gateways that a backend should have (`scaling.sessions_target`).";
+    SCALING_UTILIZATION = Gauge, Count, "sessile_scaling_utilization", ["upstream"],
+        "Part of the sessions that the backends that are well may have (`sessions_per_backend`).";
+    SCALING_DESIRED = Gauge, Count, "sessile_scaling_backends_desired", ["upstream"],
+        "Backends that the upstream should have for the sessions of this gateway alone.";
+    SCALING_BACKENDS = Gauge, Count, "sessile_scaling_backends", ["upstream", "state"],
+        "Backends by what they are to a scaler: well, unwell (unhealthy, ejected, disabled), draining \
+         (or gone) and not empty yet.";
     EJECTIONS = Counter, Count, "sessile_ejections_total", ["upstream"],
         "Backends that were left out for a time because ordinary traffic failed on them.";
     DRAINED = Counter, Count, "sessile_drained_sessions_total", ["upstream", "how"],

@@ -60,6 +60,13 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         proxy_protocol: None,
         forwarded_header: false,
         connect_timeout: Duration::from_secs(1),
+        scaling: crate::config::snapshot::Scaling {
+            sessions_target: None,
+            backends_min: 1,
+            backends_max: 1000,
+            scale_in_after: Duration::from_secs(600),
+            scale_in_margin: 0.1,
+        },
         failover: crate::config::snapshot::Failover {
             zones: crate::config::snapshot::ZonePreference::Prefer,
             healthy_share_min: 0.7,

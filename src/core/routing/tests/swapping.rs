@@ -56,6 +56,13 @@ pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
         idle_connections: 32,
         dns: Vec::new(),
         response_limits: crate::config::snapshot::HeadLimits::default(),
+        scaling: crate::config::snapshot::Scaling {
+            sessions_target: None,
+            backends_min: 1,
+            backends_max: 1000,
+            scale_in_after: Duration::from_secs(600),
+            scale_in_margin: 0.1,
+        },
         failover: crate::config::snapshot::Failover {
             zones: crate::config::snapshot::ZonePreference::Prefer,
             healthy_share_min: 0.7,
