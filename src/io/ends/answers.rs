@@ -4,11 +4,15 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::ReadBuf;
 
+/// Bytes of answers that may wait before nothing more is taken from the peer that causes them (I8).
+const WAITING_MAX: usize = 4 << 10;
+
 /// Frames that wait to be read.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     pub(super) waiting: Vec<u8>,
     reader: Option<Waker>,
+    writer: Option<Waker>,
 }
 
 impl Answers {
@@ -16,7 +20,18 @@ impl Answers {
         Self {
             waiting,
             reader: None,
+            writer: None,
         }
+    }
+
+    /// Ready while there is room for further answers: a peer that sends pings and does not read is
+    /// not read either.
+    pub(super) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.waiting.len() < WAITING_MAX {
+            return Poll::Ready(());
+        }
+        self.writer = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Wakes the reader if there is something to read, or nothing will ever be (`ended`).
@@ -49,6 +64,11 @@ impl Answers {
         if self.waiting.is_empty() {
             // An idle session keeps no buffer.
             self.waiting = Vec::new();
+        }
+        if self.waiting.len() < WAITING_MAX
+            && let Some(writer) = self.writer.take()
+        {
+            writer.wake();
         }
         Poll::Ready(())
     }

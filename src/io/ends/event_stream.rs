@@ -139,6 +139,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EventStream<S> {
         let this = &mut *self;
         // Nothing is translated before what came earlier has left, so that the buffer is bounded.
         ready!(this.poll_unsent(cx))?;
+        ready!(this.answers.poll_room(cx));
         let some = &bytes[..bytes.len().min(STEP)];
         let written = this
             .client
@@ -171,6 +172,7 @@ mod tests {
     use super::*;
     use crate::base::message::Message;
     use crate::core::relay::client_frame;
+    use crate::core::wire::frame::{Opcode, control_frame};
 
     #[tokio::test]
     async fn a_client_that_does_not_read_holds_up_the_writer_and_misses_nothing() {
@@ -204,6 +206,24 @@ mod tests {
         drop(stream);
         let event = format!("data: {}\n\n", "x".repeat(300));
         assert_eq!(reader.await.expect("text"), format!("{event}{event}"));
+    }
+
+    /// A backend that pings a client that takes events, and does not read.
+    #[tokio::test]
+    async fn i8_answers_to_pings_are_bounded() {
+        let (near, _far) = duplex(1 << 20);
+        let mut stream = EventStream::new(near, EventClient::new(5), Vec::new());
+        let ping = control_frame(Opcode::Ping, &[7; 125], None);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut pings = 0;
+        while Pin::new(&mut stream).poll_write(&mut cx, &ping).is_ready() {
+            pings += 1;
+            assert!(pings < 1000, "it takes pings without end");
+        }
+        let mut pong = vec![0; 125 + 6];
+        stream.read_exact(&mut pong).await.expect("a pong");
+        let again = Pin::new(&mut stream).poll_write(&mut cx, &ping);
+        assert!(again.is_ready(), "there is room again");
     }
 
     #[tokio::test]

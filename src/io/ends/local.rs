@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,6 +12,9 @@ use crate::core::relay::{ClientMessage, LocalBackend};
 use crate::io::broker::{ClientPayload, Outlet, Sender};
 use crate::io::ends::answers::Answers;
 use crate::io::ends::publishing::{Loss, Publishing};
+
+/// Bytes that are read at once: the answers to them are bounded too.
+const STEP: usize = 64 << 10;
 
 /// An end without a socket.
 #[derive(Debug, Default)]
@@ -168,7 +171,9 @@ impl AsyncWrite for LocalEnd {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let mut rest = bytes;
+        ready!(this.answers.poll_room(cx));
+        let mut rest = &bytes[..bytes.len().min(STEP)];
+        let offered = rest.len();
         // The client waits for its message: they stay in order, and only one is stored.
         while !rest.is_empty() && this.poll_published(cx).is_ready() {
             let read = this.backend.read(&mut rest, &mut this.answers.waiting);
@@ -180,8 +185,8 @@ impl AsyncWrite for LocalEnd {
         // Offers the last one, and has its outcome wake the relay.
         let _ = this.poll_published(cx);
         this.answers.wake(this.backend.closed());
-        match bytes.len() - rest.len() {
-            0 if !bytes.is_empty() => Poll::Pending,
+        match offered - rest.len() {
+            0 if offered > 0 => Poll::Pending,
             taken => Poll::Ready(Ok(taken)),
         }
     }

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::brokered::settle;
@@ -11,7 +13,7 @@ use super::presence::{joins, leaves, next, watch};
 use super::*;
 use crate::support::certificates::Authority;
 use crate::support::event_source::EventSource;
-use crate::support::raw::UPGRADE;
+use crate::support::raw::{UPGRADE, masked, unmasked};
 use crate::support::shell::sessile;
 use crate::support::{Raw, eventually};
 
@@ -94,6 +96,35 @@ async fn i8_a_client_that_answers_no_ping_is_lost() {
     assert_eq!(ended, ("gateway", "keepalive_timeout", Some(3008)));
     drop(silent);
     talk(&mut alive, "still here").await;
+}
+
+/// A client that pings and does not read is not read either: it fills no memory, and goes along in
+/// a hand-over.
+#[tokio::test]
+async fn i8_a_client_that_pings_without_reading_makes_itself_wait() {
+    const SENT_MAX: usize = 48 << 20;
+    let mut old = Gateway::start_with_handover(&chat("")).await;
+    let mut greedy = Raw::connect(old.address()).await;
+    greedy
+        .write(UPGRADE.replacen("GET /", "GET /rooms/b", 1))
+        .await;
+    greedy.read_head().await;
+    let (ping, pong) = (masked(0x89, &[7; 125]), unmasked(0x8a, &[7; 125]));
+    let pings = ping.repeat(500);
+    let mut sent = 0;
+    let pause = Duration::from_secs(1);
+    while let Ok(some) = timeout(pause, greedy.stream.write(&pings[sent % ping.len()..])).await {
+        sent += some.expect("the session lives");
+        assert!(sent < SENT_MAX, "the gateway takes pings without end");
+    }
+    let new = old.succeed().await;
+    assert_eq!(old.wait_for_exit().await.code(), Some(0));
+    for _ in 0..sent / ping.len() {
+        assert_eq!(greedy.read(pong.len()).await, pong);
+    }
+    let mut other = join(&new).await;
+    talk(&mut other, "hello").await;
+    drop((greedy, other));
 }
 
 #[tokio::test]
@@ -189,7 +220,7 @@ async fn listeners_join_and_leave_groups() {
         gateway.get("/v1/groups?prefix=a")["items"][0]["members"] == 2
     })
     .await;
-    tokio::time::timeout(Duration::from_secs(60), socket.close())
+    timeout(Duration::from_secs(60), socket.close())
         .await
         .expect("a close");
 }

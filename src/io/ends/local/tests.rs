@@ -5,7 +5,7 @@ use metrics::Counter;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::core::wire::frame::{Opcode, close_frame, data_frame};
+use crate::core::wire::frame::{Opcode, close_frame, control_frame, data_frame};
 use crate::io::broker::{DriverEnd, NotCarried, Outgoing, ends};
 
 const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
@@ -168,4 +168,28 @@ async fn i1_only_a_message_that_was_not_offered_goes_to_another_process() {
     taken(&mut next_driver, "one").await;
     assert!(driver.outgoing.try_recv().is_err(), "it is published once");
     assert_eq!(new.state().waiting, None, "the broker may have it");
+}
+
+/// A client that pings and does not read is not read either, and goes on when it reads.
+#[tokio::test]
+async fn i8_a_client_that_pings_without_reading_is_held_up() {
+    let mut end = LocalEnd::listening();
+    let ping = control_frame(Opcode::Ping, &[7; 125], MASK);
+    let pong = control_frame(Opcode::Pong, &[7; 125], None);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut pings = 0;
+    while let Poll::Ready(taken) = Pin::new(&mut end).poll_write(&mut cx, &ping) {
+        assert_eq!(taken.expect("it lives"), ping.len());
+        pings += 1;
+        assert!(pings < 1000, "it takes pings without end");
+    }
+    let state = serde_json::to_vec(&end.state()).expect("plain data");
+    assert!(state.len() < 4 * STEP, "it goes to another process");
+    let (mut read, mut write) = tokio::io::split(end);
+    let writes = tokio::spawn(async move { write.write_all(&ping).await });
+    let mut pongs = vec![0; (pings + 1) * pong.len()];
+    let woken = tokio::time::timeout(Duration::from_secs(10), read.read_exact(&mut pongs));
+    woken.await.expect("in time").expect("pongs");
+    assert_eq!(pongs, pong.repeat(pings + 1));
+    writes.await.expect("no panic").expect("it lives");
 }
