@@ -115,8 +115,10 @@ impl Presence {
         let mut rooms = lock(&self.rooms);
         let (room, new) = match rooms.get(group) {
             Some(room) => (Arc::clone(room), false),
-            None if rooms.len() < ROOMS_MAX => (Arc::new(Room::new(&self.kept_bytes)), true),
-            None => return None,
+            None => {
+                make_room(&mut rooms)?;
+                (Arc::new(Room::new(&self.kept_bytes)), true)
+            }
         };
         if new {
             rooms.insert(group.clone(), Arc::clone(&room));
@@ -141,6 +143,47 @@ impl Presence {
     }
 }
 
+/// Makes room for one more. Of those without watchers the longest idle one goes: else one owner
+/// could take the place of all others with rooms that are not watched. `None` if all are
+/// watched.
+fn make_room(rooms: &mut HashMap<GroupName, Arc<Room>>) -> Option<()> {
+    if rooms.len() < ROOMS_MAX {
+        return Some(());
+    }
+    let idle = rooms.iter();
+    let idle = idle.filter_map(|(group, room)| Some((room.idle_since()?, group)));
+    let (_, group) = idle.min()?;
+    let group = group.clone();
+    rooms.remove(&group).map(drop)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(number: usize) -> GroupName {
+        GroupName::parse(&format!("g{number}")).expect("a name")
+    }
+
+    #[test]
+    fn i12_rooms_that_are_not_watched_make_room_the_longest_idle_one_first() {
+        let presence = Presence::new("p".into());
+        let watched = presence.watch(&group(0), "other").expect("there is room");
+        for number in 1..=ROOMS_MAX * 2 {
+            let watcher = presence.watch(&group(number), "greedy");
+            drop(watcher.expect("the rooms before are idle"));
+        }
+        assert_eq!(presence.rooms().len(), ROOMS_MAX);
+        assert!(presence.rooms().contains_key(&group(0)), "it is watched");
+        assert!(
+            !presence.rooms().contains_key(&group(1)),
+            "the longest idle"
+        );
+        assert!(presence.watch(&group(1), "other").is_some());
+        drop(watched);
+    }
 }

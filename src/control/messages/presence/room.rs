@@ -86,6 +86,12 @@ impl Room {
         !std::mem::replace(&mut self.state().opened, true)
     }
 
+    /// Since when it has no watcher.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        state.idle_since.filter(|_| state.watchers == 0)
+    }
+
     /// Whether it has had no watcher for some time.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         let state = self.state();
