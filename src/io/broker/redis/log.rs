@@ -14,16 +14,19 @@ use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::base::history_id::HistoryId;
 use crate::config::snapshot::Broker;
-use crate::io::broker::NotCarried;
-use crate::io::broker::history_log::{Append, LogEnd, LogEntry, LogEvent};
+use crate::io::broker::history_log::{Append, EventSender, LogEnd, LogEntry, LogEvent};
 use crate::io::broker::redis::Redis;
+use crate::io::broker::{NotCarried, PAYLOAD_MAX};
 use crate::io::redis::resp::{Found, Item, NOT_REDIS, command, scan};
 use crate::io::service::fault::{Fault, shown};
 use crate::io::service::wire::Wire;
 
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Entries that are asked for at once, and appended at once.
+/// Entries that are appended at once.
 const BATCH: usize = 64;
+/// Bytes of entries that are asked for at once, and so many entries of the largest size.
+const READ_BYTES: usize = 16 << 20;
+const READ_MAX: usize = READ_BYTES / PAYLOAD_MAX;
 /// How long the server waits for new entries before it answers that there are none.
 const BLOCK: Duration = Duration::from_secs(2);
 /// For an answer of the server, beside that.
@@ -145,7 +148,7 @@ impl Log {
         }
     }
 
-    async fn read_all(&self, events: mpsc::Sender<LogEvent>) {
+    async fn read_all(&self, events: EventSender) {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         let mut reading = Reading {
             last: HistoryId::at(unix_millis().saturating_sub(clock::millis(self.age))),
@@ -177,7 +180,7 @@ impl Log {
         &self,
         mut wire: Wire,
         reading: &mut Reading,
-        events: &mpsc::Sender<LogEvent>,
+        events: &EventSender,
     ) -> Result<(), Fault> {
         let first = self
             .edge(&mut wire, &[b"XRANGE", &self.key, b"-", b"+"])
@@ -189,7 +192,7 @@ impl Log {
         let begins = first.unwrap_or_else(|| HistoryId::at(unix_millis()));
         if begins > reading.last && (first.is_some() || reading.caught_up) {
             let begins = LogEvent::Begins(begins);
-            if events.send(begins).await.is_err() {
+            if !events.send(begins).await {
                 return Ok(());
             }
         }
@@ -199,11 +202,11 @@ impl Log {
         loop {
             if !reading.caught_up && reading.last >= until {
                 reading.caught_up = true;
-                if events.send(LogEvent::CaughtUp).await.is_err() {
+                if !events.send(LogEvent::CaughtUp).await {
                     return Ok(());
                 }
             }
-            let (from, count) = (reading.last.to_string(), BATCH.to_string());
+            let (from, count) = (reading.last.to_string(), READ_MAX.to_string());
             let block = BLOCK.as_millis().to_string();
             let mut ask = BytesMut::new();
             let words: [&[u8]; 8] = [
@@ -224,7 +227,7 @@ impl Log {
                 reading.last = id;
                 let Some(payload) = payload else { continue };
                 let entry = LogEvent::Entry(LogEntry { id, payload });
-                if events.send(entry).await.is_err() {
+                if !events.send(entry).await {
                     return Ok(());
                 }
             }
