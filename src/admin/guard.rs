@@ -104,6 +104,16 @@ impl Guard {
         }
     }
 
+    /// When what the client has shown ends.
+    pub(super) fn end(&self, headers: &HeaderMap, holder: Option<&Holder>) -> Option<SystemTime> {
+        let tokens = [&self.token, &self.read_token].into_iter().flatten();
+        let mut tokens = tokens.filter(|token| presents(token, headers));
+        match tokens.next() {
+            Some(token) => token.expires,
+            None => holder.and_then(|holder| holder.expires),
+        }
+    }
+
     /// Refuses a token that has ended.
     fn in_time(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let named = [("token", &self.token), ("read_token", &self.read_token)];

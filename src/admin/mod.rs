@@ -44,6 +44,7 @@ pub mod server;
 pub mod sessions;
 pub mod sources;
 pub mod status;
+pub(crate) mod stream_end;
 pub mod token_ends;
 pub mod tokens;
 mod traffic;

@@ -21,7 +21,7 @@ use crate::admin::fleet::{named, node_header, scoped};
 use crate::admin::guard::{Guard, Holder};
 use crate::admin::problem::Problem;
 use crate::admin::resources::resources;
-use crate::admin::{ui, whoami};
+use crate::admin::{stream_end, ui, whoami};
 use crate::base::addr::ListenAddr;
 use crate::base::text::escape_json;
 use crate::config::snapshot::Admin;
@@ -137,8 +137,9 @@ async fn guarded(guard: &Guard, mut request: Request, next: Next) -> Response {
         Ok(role) => {
             let name = guard.name(request.headers(), request.extensions().get());
             let peer = request.extensions().get().and_then(|Peer(peer)| *peer);
+            let end = guard.end(request.headers(), request.extensions().get());
             request.extensions_mut().insert(Caller { role, name, peer });
-            next.run(request).await
+            stream_end::until(end, next.run(request).await)
         }
         Err(problem) => match whoami::stranger(method, path, problem.status()) {
             Some(answer) => answer,

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::admin::problem::Problem;
+use crate::admin::stream_end;
 use crate::base::clock;
 use crate::base::target::Target;
 use crate::config::snapshot::PublishToken;
@@ -67,8 +68,9 @@ pub(super) async fn admit(
 ) -> Response {
     match caller(&publisher.settings.tokens, request.headers()) {
         Ok(caller) => {
+            let end = caller.token().expires;
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            stream_end::until(end, next.run(request).await)
         }
         Err(problem) => problem.into_response(),
     }
