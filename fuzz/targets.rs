@@ -6,6 +6,8 @@
 mod auth;
 #[path = "http.rs"]
 mod http_fields;
+#[path = "registries.rs"]
+mod registries;
 #[path = "relay.rs"]
 mod relay;
 #[path = "text.rs"]
@@ -39,6 +41,8 @@ pub const ALL: &[Target] = &[
     ("patterns", text::patterns),
     ("expressions", text::expressions),
     ("documents", text::documents),
+    ("consul", registries::consul),
+    ("kubernetes", registries::kubernetes),
     ("tls_receive", tls::receive),
     ("tls_unpack", tls::unpack),
 ];

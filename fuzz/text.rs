@@ -135,7 +135,7 @@ pub(super) fn documents(data: &[u8]) {
         directory: Path::new("/nowhere"),
         own: OwnAddresses::default(),
         broker: None,
-        outside: &Nowhere,
+        outside: &|_| &Nowhere,
         protection: &FileProtection::new(&FILE),
     };
     let read = || {

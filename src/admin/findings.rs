@@ -6,6 +6,7 @@ mod certificates;
 mod failover;
 mod finding;
 mod fleet;
+mod registries;
 mod rights;
 pub(super) mod severity;
 mod sources;

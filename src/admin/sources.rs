@@ -1,7 +1,6 @@
 //! Where the configuration comes from: every source with its precedence and its status.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -21,8 +20,11 @@ use crate::control::supervisor::composition::Held;
 use crate::telemetry::events::Fields;
 use crate::telemetry::metrics::{Reading, table};
 
-/// Names of documents that are shown of each kind of trouble.
-const SHOWN_MAX: usize = 100;
+pub mod registry;
+mod shown;
+
+use registry::RegistryView;
+use shown::{SHOWN_MAX, age, keys, seconds};
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +36,12 @@ pub struct Sources {
     /// Names in DNS that upstreams have; null if there are none.
     #[serde(default)]
     pub dns: Option<DnsView>,
+    /// The cluster that is followed; null if there is none.
+    #[serde(default)]
+    pub kubernetes: Option<RegistryView>,
+    /// The Consul that is followed; null if there is none.
+    #[serde(default)]
+    pub consul: Option<RegistryView>,
     /// Every source, the weakest first: of what stands in several under one name, the last one that
     /// has it wins.
     #[serde(default)]
@@ -207,6 +215,8 @@ impl Sources {
         let items = gateway.sources.iter().filter(used);
         Self {
             dns: DnsView::of(gateway),
+            kubernetes: RegistryView::of(SourceId::Kubernetes, gateway),
+            consul: RegistryView::of(SourceId::Consul, gateway),
             file: FileView::of(&gateway.supervisor),
             etcd: etcd.map(|status| view(*status, held)),
             items: items.map(|source| item(&**source, gateway)).collect(),
@@ -227,8 +237,8 @@ fn item(source: &dyn Source, gateway: &Gateway) -> SourceView {
             (revision, documents) = (Some(status.revision), status.documents);
             let age = age(&status);
             let current = match source.id() {
-                SourceId::Dns => status.fault.is_none(),
-                _ => status.endpoint.is_some(),
+                SourceId::Etcd => status.endpoint.is_some(),
+                _ => status.fault.is_none(),
             };
             (current, status.fault, age)
         }
@@ -247,10 +257,6 @@ fn item(source: &dyn Source, gateway: &Gateway) -> SourceView {
 }
 
 fn view(status: FollowStatus, held: Held) -> EtcdView {
-    let names = |keys: &std::collections::BTreeSet<Arc<str>>| {
-        let some = keys.iter().take(SHOWN_MAX);
-        some.map(ToString::to_string).collect()
-    };
     EtcdView {
         connected: status.endpoint.is_some(),
         revision: status.revision,
@@ -259,8 +265,8 @@ fn view(status: FollowStatus, held: Held) -> EtcdView {
         refused: held.refused,
         waiting: held.waiting,
         stale: status.stale.len(),
-        doubted: names(&status.doubted),
-        ignored: names(&status.ignored),
+        doubted: keys(&status.doubted),
+        ignored: keys(&status.ignored),
         from_last_known_good: status.from_last_known_good,
         last_known_good_fault: status.last_known_good_fault,
         rereads: status.rereads,
@@ -269,15 +275,6 @@ fn view(status: FollowStatus, held: Held) -> EtcdView {
         endpoint: status.endpoint,
         fault: status.fault,
     }
-}
-
-fn age(status: &FollowStatus) -> Option<f64> {
-    let since = clock::now().saturating_duration_since(status.progress?);
-    Some(seconds(since))
-}
-
-fn seconds(time: Duration) -> f64 {
-    time.as_millis() as f64 / 1000.0
 }
 
 pub(super) async fn accept(
@@ -301,6 +298,7 @@ pub(super) async fn accept(
 
 pub(super) fn read(gateway: &Gateway, reading: &mut Reading) {
     read_dns(gateway, reading);
+    registry::read(gateway, reading);
     let Some(status) = gateway.sources.followed(SourceId::Etcd) else {
         return;
     };

@@ -106,7 +106,7 @@ async fn status_summarises_the_gateway() {
         "sessions": 1,
         "connections": 0,
         "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null },
-                     "dns": null, "etcd": null,
+                     "dns": null, "kubernetes": null, "consul": null, "etcd": null,
                      "items": [{ "source": "file", "precedence": 0, "current": true,
                                  "fault": null, "revision": null, "age_seconds": null,
                                  "documents": 0, "refused": 0, "waiting": 0 }] },

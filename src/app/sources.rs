@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::base::source_id::SourceId;
+use crate::control::consul;
 #[cfg(feature = "dns")]
 use crate::control::dns::source::DnsSource;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::source::EtcdSource;
+use crate::control::kubernetes;
 use crate::control::sources::file::FileSource;
 use crate::control::sources::{Source, Sources};
 use crate::control::supervisor::Supervisor;
@@ -24,6 +26,18 @@ pub(super) async fn open(supervisor: &Arc<Supervisor>, live: &Arc<Live>) -> Sour
         let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
         let dns = DnsSource::open(settings, state_dir.as_ref(), supervisor, live);
         all.push(Arc::new(dns.await));
+    }
+    if let Some(settings) = supervisor.loaded().snapshot.sources.kubernetes.clone() {
+        let state_dir = supervisor.state_dir().cloned();
+        let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
+        let cluster = kubernetes::source::open(*settings, state_dir.as_ref(), supervisor, live);
+        all.push(Arc::new(cluster.await));
+    }
+    if let Some(settings) = supervisor.loaded().snapshot.sources.consul.clone() {
+        let state_dir = supervisor.state_dir().cloned();
+        let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
+        let consul = consul::source::open(*settings, state_dir.as_ref(), supervisor, live);
+        all.push(Arc::new(consul.await));
     }
     if let Some(settings) = supervisor.loaded().snapshot.sources.etcd.clone() {
         #[cfg(feature = "etcd")]

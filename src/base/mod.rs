@@ -14,6 +14,7 @@ pub mod host;
 pub mod message;
 pub mod metadata;
 pub mod names;
+pub mod pace;
 pub mod path;
 pub mod revocation;
 pub mod right;

@@ -18,19 +18,31 @@ pub enum SourceId {
     File,
     /// Names in DNS, which `dns` of upstreams has.
     Dns,
+    /// The cluster of `[sources.kubernetes]`.
+    Kubernetes,
+    /// The Consul of `[sources.consul]`.
+    Consul,
     /// The etcd of `[sources.etcd]`.
     Etcd,
 }
 
 impl SourceId {
     /// All of them, the weakest first.
-    pub const ALL: [Self; 3] = [Self::File, Self::Dns, Self::Etcd];
+    pub const ALL: [Self; 5] = [
+        Self::File,
+        Self::Dns,
+        Self::Kubernetes,
+        Self::Consul,
+        Self::Etcd,
+    ];
 
     /// Its name in the admin API, in metrics and in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Dns => "dns",
+            Self::Kubernetes => "kubernetes",
+            Self::Consul => "consul",
             Self::Etcd => "etcd",
         }
     }
@@ -53,8 +65,14 @@ mod tests {
 
     /// The table of precedence, as `ARCHITECTURE.md` states it.
     #[test]
-    fn etcd_overrides_dns_and_that_the_file() {
-        let stated = [("file", 0), ("dns", 1), ("etcd", 2)];
+    fn etcd_overrides_registries_and_those_dns_and_that_the_file() {
+        let stated = [
+            ("file", 0),
+            ("dns", 1),
+            ("kubernetes", 2),
+            ("consul", 3),
+            ("etcd", 4),
+        ];
         let all = SourceId::ALL.map(|source| (source.as_str(), source.precedence()));
         assert_eq!(all, stated);
         assert!(

@@ -1,6 +1,7 @@
 //! `sessile status`: the state of a running gateway, on one screen.
 
 pub(super) mod backends;
+mod registry;
 mod sources;
 
 use std::io::{self, Write};
@@ -56,9 +57,11 @@ fn show(client: &Client, args: &StatusArgs, out: &mut dyn Write) -> anyhow::Resu
         writeln!(out)?;
     }
     overview(out, &status)?;
-    if let Some(etcd) = &status.sources.etcd
-        && etcd.refused + etcd.waiting > 0
-    {
+    let etcd = status.sources.etcd.iter();
+    let etcd = etcd.map(|etcd| etcd.refused + etcd.waiting);
+    let consul = status.sources.consul.iter();
+    let consul = consul.map(|consul| consul.refused + consul.waiting);
+    if etcd.chain(consul).sum::<usize>() > 0 {
         sources::not_in_force(out, &client.get("/v1/config")?)?;
     }
     sources::table(out, &status.sources.items)?;
@@ -308,6 +311,12 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
     }
     if let Some(view) = &status.sources.dns {
         sources::dns(out, view)?;
+    }
+    if let Some(view) = &status.sources.kubernetes {
+        registry::registry(out, "kubernetes", view)?;
+    }
+    if let Some(view) = &status.sources.consul {
+        registry::registry(out, "consul", view)?;
     }
     status
         .sources

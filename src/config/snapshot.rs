@@ -16,7 +16,9 @@ use crate::base::addr::{BackendAddr, ListenAddr, Networks, OwnAddresses};
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::path::PathRules;
 use crate::base::secret::{GuardedUrl, Secret};
+use crate::config::consul_service::ConsulService;
 use crate::config::dns_name::DnsName;
+use crate::config::kubernetes_service::KubernetesService;
 use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas};
 use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern};
@@ -27,6 +29,7 @@ mod broker;
 mod discovery;
 mod events;
 mod failover;
+mod kubernetes;
 mod listener;
 mod log;
 mod operations;
@@ -47,6 +50,7 @@ pub use broker::{Broker, BrokerKind, BrokerServer, PresenceTo, SaslMechanism, Si
 pub use discovery::Discovery;
 pub use events::{EventFiles, Events};
 pub use failover::{Failover, ZonePreference};
+pub use kubernetes::{Kubernetes, KubernetesToken, Pem, PemTls};
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     TicketKeySource, TlsRecords, TlsVersion,
@@ -60,7 +64,7 @@ pub use publish::{
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use scaling::Scaling;
 pub use service::ServiceTls;
-pub use sources::{Dns, Etcd, Sources};
+pub use sources::{Consul, Dns, DocumentRights, Etcd, Sources};
 pub use state::{State, StateKind};
 
 /// Everything that an operator decides.
@@ -190,6 +194,10 @@ pub struct Upstream {
     pub backends: Vec<Backend>,
     /// Names in DNS under which further members are found, sorted.
     pub dns: Vec<DnsName>,
+    /// A service of Consul whose instances are further members.
+    pub consul: Option<ConsulService>,
+    /// A port of a Service of Kubernetes whose pods are further members.
+    pub kubernetes: Option<KubernetesService>,
     /// Active health probe.
     pub probe: Option<Probe>,
     /// Passive health.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -19,12 +20,13 @@ use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::clock;
+use crate::base::source_id::SourceId;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::layers::Layers;
 use crate::config::model::{self, Backend, Model, TextOr};
 use crate::config::overlay::{CheckContext, FileProtection};
 use crate::config::pem::{self, Mistake, Validity, Wanted};
-use crate::config::snapshot::{CertificateFiles, Etcd, Snapshot};
+use crate::config::snapshot::{CertificateFiles, DocumentRights, Snapshot};
 use crate::config::span::KeyPath;
 use crate::config::validate::{CertificateFault, Environment, FileContent, validate};
 use crate::control::exposed;
@@ -35,7 +37,7 @@ use crate::io::tls::client::Roots;
 pub const DEFAULT_PATH: &str = "gateway.toml";
 
 const OUT_OF_REACH: &str = "documents may name files only below the directories of \
-                            `sources.etcd.document_files`";
+                            `document_files` of their source";
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -160,31 +162,36 @@ pub fn load_trial(options: &LoadOptions, text: &str, reach: Reach) -> Result<Loa
 }
 
 /// The context for checks of documents, besides the loaded file. Documents may name files below the
-/// directories that `etcd` lists, and no variables: their authors are not the operators of the
-/// gateway. Also returns the roots that the check read.
+/// directories that `rights` lists for their source, and no variables: their authors are not the
+/// operators of the gateway. Also returns the roots that the check read.
 pub fn with_check_context<A>(
     options: &LoadOptions,
     loaded: &Loaded,
-    etcd: Option<&Etcd>,
+    rights: &BTreeMap<SourceId, DocumentRights<'_>>,
     check: impl FnOnce(&CheckContext<'_>) -> A,
 ) -> (A, Roots) {
-    let directories = etcd.map_or(&[][..], |etcd| &etcd.document_files);
-    let world = World {
-        directories: Some(directories),
-        sockets: Some(directories),
-        broker_names: Some(etcd.map_or(&[], |etcd| &etcd.document_broker_names)),
-        ..World::new(options)
-    };
+    let roots: Rc<RefCell<Roots>> = Rc::default();
+    let worlds = SourceId::ALL.map(|source| {
+        let rights = rights.get(&source).copied().unwrap_or_default();
+        World {
+            directories: Some(rights.files),
+            sockets: Some(rights.files),
+            broker_names: Some(rights.broker_names),
+            roots: Rc::clone(&roots),
+            ..World::new(options)
+        }
+    });
+    let outside = |source: SourceId| -> &dyn Environment { &worlds[source.precedence()] };
     let protection = FileProtection::new(&loaded.snapshot);
     let checked = check(&CheckContext {
         own: loaded.snapshot.own_addresses(),
         authenticators: &loaded.authenticators,
         directory: options.path.parent().unwrap_or_else(|| Path::new("")),
         broker: loaded.snapshot.broker.as_ref(),
-        outside: &world,
+        outside: &outside,
         protection: &protection,
     });
-    (checked, world.roots.into_inner())
+    (checked, roots.take())
 }
 
 fn load_bytes(options: &LoadOptions, bytes: &[u8], world: &World<'_>) -> Result<Loaded, Faults> {
@@ -296,7 +303,7 @@ struct World<'a> {
     /// What was read, to be watched.
     files: RefCell<Vec<PathBuf>>,
     /// Certificates to trust that were read.
-    roots: RefCell<Roots>,
+    roots: Rc<RefCell<Roots>>,
 }
 
 impl<'a> World<'a> {
@@ -308,7 +315,7 @@ impl<'a> World<'a> {
             broker_names: None,
             refused: Cell::new(false),
             files: RefCell::default(),
-            roots: RefCell::default(),
+            roots: Rc::default(),
         }
     }
 

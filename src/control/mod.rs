@@ -4,6 +4,7 @@
 
 pub mod acme;
 pub mod certs;
+pub mod consul;
 #[cfg(feature = "dns")]
 pub mod dns;
 pub mod drainer;
@@ -14,6 +15,7 @@ pub mod fleet;
 pub mod gateway_list;
 pub mod handover;
 pub mod jwks;
+pub mod kubernetes;
 pub mod load;
 pub mod memory;
 pub mod messages;

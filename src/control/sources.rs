@@ -5,8 +5,8 @@
 
 pub mod file;
 pub mod followed;
-#[cfg(any(feature = "etcd", feature = "dns"))]
 pub mod mirrored;
+pub mod registry;
 mod set;
 mod source;
 mod status;
@@ -14,5 +14,7 @@ mod writer;
 
 pub use set::Sources;
 pub use source::{Source, Work};
-pub use status::{FileStatus, FollowStatus, NameStatuses, SILENCE_MAX, SourceStatus};
+pub use status::{
+    FileStatus, FollowStatus, NameStatuses, SILENCE_MAX, ServiceStatuses, SourceStatus,
+};
 pub use writer::{Write, Writer};

@@ -4,9 +4,11 @@
 
 pub mod auth;
 pub mod balance;
+pub mod consul;
 pub mod discovery;
 pub mod health;
 pub mod http;
+pub mod kubernetes;
 pub mod limits;
 pub mod membership;
 pub mod messages;
@@ -14,6 +16,7 @@ pub mod relay;
 pub mod renewal;
 pub mod routing;
 pub mod scaling;
+pub mod services;
 pub mod session;
 pub mod state;
 pub mod ticket_keys;

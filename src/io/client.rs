@@ -6,6 +6,7 @@
 //! its end (`Connection: close`, HTTP/1.0, a body without a length). Every other one is closed.
 
 mod connector;
+mod stream;
 
 use std::error::Error;
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::io::client::connector::{Connector, History};
 use crate::io::tls::client::ClientTls;
 
 pub use crate::io::client::connector::ConnectError;
+pub use crate::io::client::stream::Parts;
 
 /// Bound on the head of an answer.
 const HEAD_MAX: usize = 32 * 1024;

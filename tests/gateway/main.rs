@@ -14,8 +14,10 @@
 mod admin;
 mod auth;
 mod backends;
+mod consul;
 mod dns;
 mod etcd;
+mod kubernetes;
 mod limits;
 mod messages;
 mod operations;

@@ -1,6 +1,7 @@
 //! Where the configuration comes from.
 
 use crate::admin::findings::finding::{Facts, Finding};
+use crate::admin::findings::registries;
 use crate::admin::findings::severity::Severity;
 use crate::admin::sources::{DnsView, EtcdView};
 use crate::config::diagnostic::Diagnostic;
@@ -30,6 +31,10 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         );
     }
     findings.extend(sources.dns.as_ref().into_iter().flat_map(dns));
+    let cluster = sources.kubernetes.iter();
+    findings.extend(cluster.flat_map(|view| registries::findings("kubernetes", view)));
+    let consul = sources.consul.iter();
+    findings.extend(consul.flat_map(|view| registries::findings("consul", view)));
     if let Some(etcd) = &sources.etcd {
         findings.extend(connection(etcd));
         findings.extend(documents(etcd));

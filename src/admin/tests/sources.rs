@@ -55,7 +55,7 @@ async fn each_source_has_its_own_status_and_takes_its_own_orders() {
         (&json!("file"), &json!(true))
     );
     let expected = json!({
-        "source": "etcd", "precedence": 2, "current": false, "fault": "refused", "revision": 7,
+        "source": "etcd", "precedence": 4, "current": false, "fault": "refused", "revision": 7,
         "age_seconds": null, "documents": 3, "refused": 0, "waiting": 0,
     });
     assert_eq!(items[1], expected);

@@ -14,7 +14,7 @@ const PLACES = [
   [/^upstream (.+)$/s, ([, name]) => `#upstreams?name=${encodeURIComponent(name)}`],
   [/^certificate/, () => "#certificates"],
   [/^(gateway|fleet)/, () => "#fleet"],
-  [/^(file|etcd|document|state|source|hand-over|broker|authenticator|events)/, () => "#node"],
+  [/^(file|etcd|dns|consul|kubernetes|document|state|source|hand-over|broker|authenticator|events)/, () => "#node"],
   [/^sessions/, () => "#sessions?sort=expires"],
   [/^(records|node)/, () => "#overview"],
 ];

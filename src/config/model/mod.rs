@@ -14,9 +14,11 @@ use crate::config::span::{names_freely, names_reference, names_secret};
 mod acme;
 mod auth;
 mod broker;
+mod consul;
 mod discovery;
 mod events;
 mod failover;
+mod kubernetes;
 mod limits;
 mod listener;
 mod log;
@@ -36,9 +38,11 @@ mod value;
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
 pub use broker::{Broker, BrokerType, PresenceTo, SaslMechanism};
+pub use consul::{ConsulSource, ConsulTimeouts};
 pub use discovery::Discovery;
 pub use events::Events;
 pub use failover::Failover;
+pub use kubernetes::{KubernetesSource, KubernetesTimeouts};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, ClientCertificates, Hsts, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::model::consul::ConsulSource;
+use crate::config::model::kubernetes::KubernetesSource;
 use crate::config::model::service::ServiceTls;
 use crate::config::model::value::{SecretSource, Time};
 
@@ -14,6 +16,12 @@ pub struct Sources {
     pub file: FileSource,
     /// How names in `dns` of upstreams are looked up. A change of this table needs a restart.
     pub dns: DnsSource,
+    /// A cluster of Kubernetes: pods of the Services that upstreams name. A change of this table
+    /// needs a restart.
+    pub kubernetes: Option<KubernetesSource>,
+    /// A Consul: instances of the services that upstreams name, and documents. A change of this
+    /// table needs a restart, except for `protect`.
+    pub consul: Option<ConsulSource>,
     /// An etcd: its documents add to the file, and override it by name. A change of this table
     /// needs a restart.
     pub etcd: Option<EtcdSource>,

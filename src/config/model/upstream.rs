@@ -32,6 +32,12 @@ pub struct Upstream {
     /// addresses of a name, `"_ws._tcp.chat.example.com"` for services (SRV) with their ports,
     /// weights and priorities. They are looked up again and again, by their time to live.
     pub dns: Vec<String>,
+    /// A service of Consul (`[sources.consul]`) whose instances are further members: `"chat"`, or
+    /// `"chat?tag=v2&dc=east"` for its instances with a tag in a datacenter.
+    pub consul: Option<String>,
+    /// A port of a Service of Kubernetes (`[sources.kubernetes]`) whose pods are further members:
+    /// `"shop/chat:ws"` for `namespace/service:port`, with the port's name or number.
+    pub kubernetes: Option<String>,
     /// Active health probe. Default: none, health follows from traffic only.
     pub probe: Option<Probe>,
     /// Passive health, from ordinary traffic.
@@ -77,6 +83,8 @@ impl Default for Upstream {
             bounded_load: None,
             backends: Vec::new(),
             dns: Vec::new(),
+            consul: None,
+            kubernetes: None,
             probe: None,
             passive: Passive::default(),
             panic_threshold: 0.5,

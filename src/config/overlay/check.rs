@@ -77,7 +77,7 @@ pub(super) fn check(
         &origin,
         context.directory,
         &context.own,
-        context.outside,
+        (context.outside)(source),
     );
     found.extend(more);
     let faulty = found.iter().any(|one| one.severity == Severity::Error);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::base::addr::OwnAddresses;
+use crate::base::source_id::SourceId;
 use crate::config::model;
 use crate::config::overlay::protection::FileProtection;
 use crate::config::snapshot::Broker;
@@ -19,8 +20,8 @@ pub struct CheckContext<'a> {
     pub own: OwnAddresses,
     /// The file's broker.
     pub broker: Option<&'a Broker>,
-    /// The world outside.
-    pub outside: &'a dyn Environment,
+    /// The world outside, as documents of a source may see it.
+    pub outside: &'a dyn Fn(SourceId) -> &'a dyn Environment,
     /// What the file protects and guards.
     pub protection: &'a FileProtection<'a>,
 }

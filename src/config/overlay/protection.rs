@@ -74,11 +74,11 @@ impl Verdict {
             help: help.map(str::to_owned),
         };
         let locked = self.locked.iter().map(|message| {
-            let help = "`protect` in [sources.etcd] of the file forbids it";
+            let help = "`protect` in [sources] of the file forbids it";
             found(Severity::Error, message, Some(help))
         });
         let weakens = self.weakens.iter().map(|message| {
-            let help = "`protect` in [sources.etcd] of the file would forbid it";
+            let help = "`protect` in [sources] of the file would forbid it";
             found(Severity::Warning, message, Some(help))
         });
         // What takes no effect weakens nothing.
@@ -114,8 +114,7 @@ impl<'f> FileProtection<'f> {
     /// What a version does to the file.
     pub(super) fn evaluate(&self, version: &Version) -> Verdict {
         let mut verdict = Verdict::default();
-        if version.source == SourceId::Dns {
-            // The upstream itself has the name; who may give it one is decided there.
+        if self.is_found(version) {
             return verdict;
         }
         let key = &version.document.key;
@@ -174,6 +173,20 @@ impl<'f> FileProtection<'f> {
             }
         }
         verdict
+    }
+
+    /// Whether this is a backend that was found because its upstream names it: who may give the
+    /// upstream a name is decided there. Consul's keys are no backends of such an upstream.
+    fn is_found(&self, version: &Version) -> bool {
+        let name = &*version.document.key.name;
+        match (version.source, &version.item) {
+            (SourceId::Dns | SourceId::Kubernetes, _) => true,
+            (SourceId::Consul, Item::Backend(_)) => {
+                let upstream = self.file.upstreams.get(name);
+                upstream.is_some_and(|upstream| upstream.consul.is_some())
+            }
+            _ => false,
+        }
     }
 
     /// Whether `protect` has this key.
@@ -251,7 +264,10 @@ impl<'f> FileProtection<'f> {
             let mut backends = known.backends.iter();
             !backends.any(|one| one.address == backend.address)
         });
-        let strange = strange || known.dns != new.dns;
+        let strange = strange
+            || known.dns != new.dns
+            || known.consul != new.consul
+            || known.kubernetes != new.kubernetes;
         let route = self.guarded().by_upstream.get(name.as_str())?.first()?;
         let route = &route.name;
         (moved || strange).then(|| {

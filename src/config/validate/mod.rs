@@ -26,14 +26,18 @@ mod auth;
 mod authenticator;
 mod broker;
 mod certificates;
+mod consul;
 mod discovery;
+mod document_rights;
 mod edits;
+mod endpoints;
 mod environment;
 mod events;
 mod expiry;
 mod failover;
 mod guard;
 mod jwt;
+mod kubernetes;
 mod listener;
 mod log;
 mod methods;
@@ -163,6 +167,8 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let routes = routes(root, model);
     warn_of_unused(root, model);
     warn_of_unasked(root, model);
+    consul::asked(root, model);
+    kubernetes::asked(root, model);
     state::warn_of_no_store(root, model);
     own_paths(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
@@ -329,7 +335,9 @@ fn warn_of_unused(root: &Scope<'_>, model: &Model) {
         if !used.contains(name.as_str()) && !root.key("routes").is_explained() {
             at.warn(format!("no route leads to upstream `{name}`"));
         }
-        let empty = upstream.backends.is_empty() && upstream.dns.is_empty();
+        let registry = upstream.consul.is_some() || upstream.kubernetes.is_some();
+        let found = registry || !upstream.dns.is_empty();
+        let empty = upstream.backends.is_empty() && !found;
         if empty && !at.key("backends").is_explained() {
             at.warn(format!("upstream `{name}` has no backends"));
         }

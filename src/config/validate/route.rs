@@ -225,9 +225,14 @@ fn action(
             let is_broker = name == BROKER_UPSTREAM;
             let missing =
                 !is_broker && !whole.upstreams.contains_key(name) && !known.is_explained();
-            if missing && whole.sources.etcd.is_some() {
+            let consul = whole.sources.consul.as_ref();
+            let consul = consul.filter(|consul| consul.prefix.is_some());
+            let etcd = whole.sources.etcd.as_ref().map(|_| "etcd");
+            let elsewhere = etcd.or_else(|| consul.map(|_| "Consul"));
+            if let Some(source) = elsewhere.filter(|_| missing) {
                 at.key("upstream").warn(format!(
-                    "there is no upstream `{name}` in this file; the route waits until etcd has one"
+                    "there is no upstream `{name}` in this file; the route waits until {source} \
+                     has one"
                 ));
             } else if missing {
                 let names = whole.upstreams.keys().map(String::as_str);

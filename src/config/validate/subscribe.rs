@@ -43,7 +43,7 @@ pub(super) fn name(
     if let Err(reason) = at.outside().broker_name(written) {
         at.fault_with(
             reason,
-            "allow it in `document_broker_names` of [sources.etcd] in the file of the gateway",
+            "allow it in `document_broker_names` of its source in the file of the gateway",
         );
         return None;
     }

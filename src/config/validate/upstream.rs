@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, UpstreamName};
+use crate::config::consul_service::ConsulService;
 use crate::config::dns_name::DnsName;
+use crate::config::kubernetes_service::KubernetesService;
 use crate::config::layers::Part;
 use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
@@ -62,6 +64,14 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
     };
     let backends = backends(&at.key("backends"), &model.backends);
     let dns = dns(&at.key("dns"), &model.dns);
+    let consul = match &model.consul {
+        Some(text) => consul(&at.key("consul"), text).map(Some),
+        None => Some(None),
+    };
+    let kubernetes = match &model.kubernetes {
+        Some(text) => kubernetes(&at.key("kubernetes"), text).map(Some),
+        None => Some(None),
+    };
     let probe = match &model.probe {
         Some(model) => probe(&at.key("probe"), model).map(Some),
         None => Some(None),
@@ -93,6 +103,8 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
         bounded_load: bounded_load?,
         backends: backends?,
         dns: dns?,
+        consul: consul?,
+        kubernetes: kubernetes?,
         probe: probe?,
         passive: passive?,
         panic_threshold: panic_threshold?,
@@ -174,6 +186,20 @@ fn dns(at: &Scope<'_>, names: &[String]) -> Option<Vec<DnsName>> {
         return None;
     }
     Some(parsed)
+}
+
+fn consul(at: &Scope<'_>, text: &str) -> Option<ConsulService> {
+    let service = text.parse::<ConsulService>();
+    service
+        .map_err(|fault| at.fault_with(fault.to_string(), ConsulService::HELP))
+        .ok()
+}
+
+fn kubernetes(at: &Scope<'_>, text: &str) -> Option<KubernetesService> {
+    let service = text.parse::<KubernetesService>();
+    service
+        .map_err(|fault| at.fault_with(fault.to_string(), KubernetesService::HELP))
+        .ok()
 }
 
 fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Option<Backend> {

@@ -1,7 +1,6 @@
 //! Follows the names in DNS of all upstreams.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +15,11 @@ use crate::base::source_id::SourceId;
 use crate::config::dns_name::DnsName;
 use crate::config::snapshot::Dns;
 use crate::control::dns::state::DnsState;
+use crate::control::sources::mirrored::members::FoundMembers;
 use crate::control::sources::mirrored::{Identity, MirroredDocuments};
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;
 use crate::core::discovery::{Answer, Found, Names, TtlBounds};
-use crate::core::membership::{Event, Held, Key, backend_of};
 use crate::io::dns::Resolver;
 use crate::live::Live;
 
@@ -29,8 +28,6 @@ use crate::live::Live;
 const BEAT: Duration = Duration::from_secs(1);
 /// Names that are looked up at the same time.
 const LOOKUPS_MAX: usize = 32;
-/// Every backend of DNS can be lost as one under a lease can: none is deleted on purpose.
-const LEASE: i64 = 1;
 /// Which mirror this is: there is one DNS.
 const CLUSTER: u64 = 1;
 
@@ -202,8 +199,7 @@ impl Follower {
             .into_iter()
             .collect();
         // Also those of an upstream that was remembered, and has no name any more.
-        let present = self.documents.mirror().present().keys();
-        let known = present.filter_map(|key| upstream_of(key));
+        let known = self.documents.found_upstreams();
         let gone = known.filter(|name| !self.names.has(name));
         changed.extend(gone.map(UpstreamName::from));
         self.bring(changed).await;
@@ -212,50 +208,20 @@ impl Follower {
 
     /// Brings the backends of upstreams into force.
     async fn bring(&mut self, upstreams: BTreeSet<UpstreamName>) {
-        let mut events = Vec::new();
-        let revision = self.documents.mirror().revision() + 1;
-        for upstream in upstreams {
-            events.extend(self.events_of(&upstream, revision));
-        }
-        if events.is_empty() {
-            return;
-        }
-        self.documents.take(events);
-        self.documents.progress(revision);
-        self.documents.apply().await;
-    }
-
-    /// What has changed of the backends of an upstream.
-    fn events_of(&self, upstream: &UpstreamName, revision: i64) -> Vec<Event> {
-        let (members, complete) = self.names.members(upstream);
-        let followed = self.names.has(upstream.as_str());
-        let prefix = format!("backends/{upstream}/");
-        let present = self.documents.mirror().present();
-        let of_upstream = present
-            .range::<str, _>((Bound::Included(&*prefix), Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(&prefix));
-        // As long as a name has never been answered, what it had is not known.
-        let gone = of_upstream.filter(|(key, _)| {
-            (complete || !followed) && !members.contains_key(&key[prefix.len()..])
+        let found = upstreams.into_iter().map(|upstream| {
+            let (members, complete) = self.names.members(&upstream);
+            let members = members.iter();
+            FoundMembers {
+                members: members
+                    .map(|(id, one)| (id.clone(), document(one)))
+                    .collect(),
+                followed: self.names.has(upstream.as_str()),
+                complete,
+                upstream,
+            }
         });
-        let gone = gone.map(|(key, _)| Event::Delete {
-            key: Key::clone(key),
-            revision,
-            lapsed: followed,
-        });
-        let mut events: Vec<_> = gone.collect();
-        events.extend(members.iter().filter_map(|(id, found)| {
-            let key: Key = format!("{prefix}{id}").into();
-            let text = document(found);
-            let same = present.get(&key).is_some_and(|held| *held.text == *text);
-            let held = Held {
-                text: text.into(),
-                revision,
-                lease: LEASE,
-            };
-            (!same).then_some(Event::Put(key, held))
-        }));
-        events
+        let found = found.collect();
+        self.documents.bring(found).await;
     }
 
     fn show(&mut self) {
@@ -280,15 +246,10 @@ impl Follower {
 }
 
 /// A backend as a document.
-fn document(found: &Found) -> String {
+fn document(found: &Found) -> Arc<str> {
     let mut document = json!({ "address": found.address.to_string(), "weight": found.weight });
     if found.priority > 0 {
         document["priority"] = found.priority.into();
     }
-    document.to_string()
-}
-
-/// The upstream of a backend's key.
-fn upstream_of(key: &str) -> Option<&str> {
-    backend_of(key).map(|(upstream, _)| upstream)
+    document.to_string().into()
 }

@@ -1,5 +1,7 @@
 //! Reads etcd once, and reports how a gateway would treat its documents.
 
+use std::collections::BTreeMap;
+
 use crate::base::clock;
 use crate::base::source_id::SourceId;
 use crate::config::diagnostic::Diagnostic;
@@ -56,7 +58,8 @@ pub async fn read_snapshot(
     let ignored = read.documents.iter();
     let ignored = ignored.filter(|(key, held)| change(key, Some(held)).is_none());
     let mut overlay = Overlay::default();
-    let _ = with_check_context(options, loaded, Some(settings), |context| {
+    let rights = BTreeMap::from([(SourceId::Etcd, settings.document_rights())]);
+    let _ = with_check_context(options, loaded, &rights, |context| {
         overlay.apply(update, context)
     });
     let mut composer = Composer::default();
@@ -98,13 +101,13 @@ pub fn trial(
     let mut overlay = Overlay::default();
     let mut composer = Composer::default();
     let apply = |overlay: &mut Overlay, changes| {
-        let etcd = loaded.snapshot.sources.etcd.as_ref();
+        let rights = loaded.snapshot.sources.document_rights();
         let update = Update {
             source: SourceId::Etcd,
             revision: 0,
             changes,
         };
-        let (touched, _) = with_check_context(options, loaded, etcd, |context| {
+        let (touched, _) = with_check_context(options, loaded, &rights, |context| {
             overlay.apply(update, context)
         });
         touched

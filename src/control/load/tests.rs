@@ -43,8 +43,8 @@ fn faults(options: &LoadOptions, key: DocumentKey, text: &str) -> Vec<String> {
         })],
     };
     let mut overlay = Overlay::default();
-    let etcd = loaded.snapshot.sources.etcd.as_ref();
-    let _ = with_check_context(options, &loaded, etcd, |context| {
+    let rights = loaded.snapshot.sources.document_rights();
+    let _ = with_check_context(options, &loaded, &rights, |context| {
         overlay.apply(update, context)
     });
     let faults = overlay.found(&key).into_iter();

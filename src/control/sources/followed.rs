@@ -62,6 +62,11 @@ impl FollowState {
         self.synced.send_modify(|attempts| attempts.synced = true);
     }
 
+    /// Whether [`set_synced`](Self::set_synced) was called.
+    pub fn is_synced(&self) -> bool {
+        self.synced.borrow().synced
+    }
+
     /// The source could not be followed, or not any longer.
     pub fn attempt_failed(&self) {
         self.synced.send_modify(|attempts| attempts.failed += 1);

@@ -20,6 +20,7 @@ use crate::core::membership::{Absence, Event, Held, Key, Mirror, Verdict, backen
 use crate::live::Live;
 
 mod last_known_good;
+pub mod members;
 mod store;
 
 use store::{Store, store};

@@ -92,18 +92,15 @@ mod tests {
 
     #[test]
     fn sources_stand_in_the_order_of_precedence_each_with_its_own_status() {
-        let all = set(vec![
-            Fixed(SourceId::Etcd, None),
-            Fixed(SourceId::File, None),
-            Fixed(SourceId::Dns, None),
-        ]);
+        let strongest_first = SourceId::ALL.iter().rev();
+        let all = set(strongest_first.map(|id| Fixed(*id, None)).collect());
         let ids: Vec<_> = all.iter().map(|source| source.id()).collect();
         assert_eq!(ids, SourceId::ALL);
         for id in SourceId::ALL {
             let status = all.followed(id).expect("it is there");
             assert_eq!(status.revision, id.precedence() as i64);
         }
-        assert_eq!(all.all_followed().count(), 3);
+        assert_eq!(all.all_followed().count(), SourceId::ALL.len());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::base::source_id::SourceId;
-use crate::control::sources::status::{NameStatuses, SourceStatus};
+use crate::control::sources::status::{NameStatuses, ServiceStatuses, SourceStatus};
 use crate::control::sources::writer::Writer;
 
 /// Work that belongs to a source.
@@ -36,6 +36,11 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// The names in DNS that it follows; `None` for other sources.
     fn names(&self) -> Option<NameStatuses> {
+        None
+    }
+
+    /// The services of a registry that it follows; `None` for other sources.
+    fn services(&self) -> Option<ServiceStatuses> {
         None
     }
 

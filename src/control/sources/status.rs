@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::config::dns_name::DnsName;
 use crate::core::discovery::NameStatus;
 use crate::core::membership::{Key, backend_of};
+use crate::core::services::ServiceStatus;
 
 /// The status of a source.
 #[derive(Clone, Debug)]
@@ -37,6 +38,23 @@ pub struct NameStatuses {
     pub answered: u64,
     /// Lookups without one.
     pub failed: u64,
+}
+
+/// Services of a registry, how each stands, and what came of questions since the start.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceStatuses {
+    /// Every service that an upstream names, as it names it.
+    pub services: BTreeMap<String, ServiceStatus>,
+    /// Why the keys of documents were not read last time, if so.
+    pub keys_fault: Option<String>,
+    /// Questions with an answer.
+    pub answered: u64,
+    /// Questions without one.
+    pub failed: u64,
+    /// Answers that were older than those before.
+    pub resets: u64,
+    /// Whether the last answer came from a server that knows no leader.
+    pub leaderless: bool,
 }
 
 /// A watch that runs gives a sign of life every few seconds. One that is silent for longer lags.

@@ -59,10 +59,12 @@ impl Supervisor {
             let base = configuration
                 .load()
                 .map_err(|faults| faults.diagnostics().to_vec())?;
-            let etcd = in_force.snapshot.sources.etcd.as_ref();
+            let rights = in_force.snapshot.sources.document_rights();
             let options = configuration.options();
             let (newly_refused, mut roots) =
-                with_check_context(options, &base, etcd, |context| overlay.check_again(context));
+                with_check_context(options, &base, &rights, |context| {
+                    overlay.check_again(context)
+                });
             report_refused(&events, &overlay, &newly_refused);
             let snapshot = compose(&mut composer, &base, &mut overlay, None);
             let reused = (&in_force.snapshot, &*known_tls);
@@ -128,10 +130,10 @@ impl Supervisor {
         let known_tls = Arc::clone(&self.live.generation().backend_tls);
         // Checking thousands of documents takes its time, and other things wait for this thread.
         let taken = tokio::task::spawn_blocking(move || {
-            let etcd = in_force.snapshot.sources.etcd.as_ref();
+            let rights = in_force.snapshot.sources.document_rights();
             let options = configuration.options();
             let before_update = Before::of(&overlay, source, &update.changes);
-            let (touched, mut roots) = with_check_context(options, &base, etcd, |context| {
+            let (touched, mut roots) = with_check_context(options, &base, &rights, |context| {
                 overlay.apply(update, context)
             });
             let changed = before_update.differences(&overlay, source);

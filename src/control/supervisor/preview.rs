@@ -1,6 +1,7 @@
 //! What a candidate would change if it were put into force: read and checked like any other
 //! configuration, compiled on trial, compared, and thrown away.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -117,8 +118,10 @@ impl Trial {
         if let Some(text) = &text {
             self.base = Arc::new(configuration.candidate(&name, text, reach)?);
         }
-        let etcd = in_force.sources.etcd.as_ref();
-        let etcd = etcd.filter(|_| reach == Reach::Everything);
+        let rights = match reach {
+            Reach::Everything => in_force.sources.document_rights(),
+            Reach::Nothing => BTreeMap::new(),
+        };
         let update = Update {
             source: SourceId::Etcd,
             revision: 0,
@@ -127,7 +130,7 @@ impl Trial {
         let overlay = &mut self.overlay;
         overlay.protect(&FileProtection::new(&self.base.snapshot));
         let (touched, _) =
-            with_check_context(configuration.options(), &self.base, etcd, |context| {
+            with_check_context(configuration.options(), &self.base, &rights, |context| {
                 overlay.apply(update, context)
             });
         // What is wrong with other documents was so before, and is no fault of the candidate's.

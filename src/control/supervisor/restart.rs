@@ -25,6 +25,8 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
         admission: before.snapshot.admission,
         sources: Sources {
             dns: before.snapshot.sources.dns.clone(),
+            kubernetes: before.snapshot.sources.kubernetes.clone(),
+            consul: before.snapshot.sources.consul.clone(),
             etcd: before.snapshot.sources.etcd.clone(),
             ..loaded.snapshot.sources
         },
@@ -73,6 +75,13 @@ pub(super) fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> 
     differs("broker", before.broker == after.broker);
     differs("state", before.state == after.state);
     differs("sources.dns", before.sources.dns == after.sources.dns);
+    let kubernetes = |one: &Snapshot| one.sources.kubernetes.clone();
+    differs(
+        "sources.kubernetes",
+        kubernetes(before) == kubernetes(after),
+    );
+    let consul = |one: &Snapshot| one.sources.consul.clone();
+    differs("sources.consul", consul(before) == consul(after));
     differs("sources.etcd", before.sources.etcd == after.sources.etcd);
     keys
 }

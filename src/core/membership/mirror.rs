@@ -215,7 +215,7 @@ impl Mirror {
         let known = present.filter(|(key, held)| !leased(key, held)).count();
         let counts = |key: &&Key| self.present.get(*key).is_some_and(|one| !leased(key, one));
         let missing = missing.iter().filter(counts).count();
-        if read.documents.is_empty() {
+        if read.documents.iter().all(|(key, held)| leased(key, held)) {
             return missing == 0;
         }
         missing < DOUBT_MIN || missing * 2 <= known

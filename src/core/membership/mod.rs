@@ -6,7 +6,7 @@
 //!
 //! - **Whole revisions.** A transaction takes effect as a whole.
 //! - **Doubt.** A document is removed if an event deletes it, or if a plausible full read lacks it.
-//!   A read that has nothing at all, or lacks at least [`DOUBT_MIN`] documents and more than half
+//!   A read that has nothing, or lacks at least [`DOUBT_MIN`] documents and more than half
 //!   of those known, is implausible: the missing documents stay in force as *doubted* until they
 //!   return, or an operator accepts the removal. Leased backends do not count.
 //! - **Stale members.** Leased backends that disappear without a deletion are kept for [`SETTLE`],

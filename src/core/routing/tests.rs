@@ -63,6 +63,8 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         sources: Sources {
             watch_file: false,
             dns: Dns::default(),
+            consul: None,
+            kubernetes: None,
             etcd: None,
             protect: Vec::new(),
         },

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::base::addr::BackendAddr;
@@ -137,15 +137,23 @@ impl ClientTls {
         roots: Arc<RootCertStore>,
         own: Option<&CertificateFiles>,
     ) -> Result<Self, ClientTlsError> {
+        let own = own.map(certs::load).transpose()?;
+        let own = own.map(|own| CertifiedKey::clone(&own.key));
+        Self::assemble(roots, own, tls.server_name.as_deref(), records)
+    }
+
+    pub(super) fn assemble(
+        roots: Arc<RootCertStore>,
+        own: Option<CertifiedKey>,
+        name: Option<&str>,
+        records: TlsRecords,
+    ) -> Result<Self, ClientTlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(Arc::clone(&roots));
         let mut config = match own {
             None => config.with_no_client_auth(),
-            Some(files) => {
-                let own = SingleCertAndKey::from(certs::load(files)?.key);
-                config.with_client_cert_resolver(Arc::new(own))
-            }
+            Some(own) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
         };
         config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
         if records == TlsRecords::Gateway {
@@ -154,7 +162,7 @@ impl ClientTls {
         }
         Ok(Self {
             config: Arc::new(config),
-            name: tls.server_name.as_deref().map(server_name).transpose()?,
+            name: name.map(server_name).transpose()?,
             roots,
             tickets: Arc::default(),
         })
@@ -202,14 +210,17 @@ pub fn read_roots(path: &Path) -> Result<RootCertStore, ClientTlsError> {
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, ClientTlsError> {
     match ca {
         Some(path) => read_roots(path),
-        None => {
-            let mut store = RootCertStore::empty();
-            // Systems ship odd certificates; those that parse are enough.
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if store.is_empty() {
-                return Err(ClientTlsError::NoSystemRoots);
-            }
-            Ok(store)
-        }
+        None => system_roots(),
+    }
+}
+
+/// The system's own.
+pub(super) fn system_roots() -> Result<RootCertStore, ClientTlsError> {
+    let mut store = RootCertStore::empty();
+    // Systems ship odd certificates; those that parse are enough.
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match store.is_empty() {
+        true => Err(ClientTlsError::NoSystemRoots),
+        false => Ok(store),
     }
 }

@@ -7,6 +7,7 @@ pub mod challenges;
 pub mod client;
 pub(super) mod handshake;
 mod key_exchange;
+mod pem;
 mod secrets;
 pub mod server;
 pub mod stream;

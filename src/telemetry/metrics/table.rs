@@ -318,6 +318,20 @@ table! {
         "Lookups of names in DNS, by outcome: answered, failed.";
     DNS_STALE = Gauge, Count, "sessile_dns_stale_members", [],
         "Backends that left an answer of DNS together with others, and stay for a time.";
+    SOURCE_SERVICES = Gauge, Count, "sessile_source_services", ["source"],
+        "Services that upstreams name, by registry: consul, kubernetes.";
+    SOURCE_FAILING = Gauge, Count, "sessile_source_failing", ["source"],
+        "Services without an answer that has a backend, and keys that are not read; the last answers stay.";
+    SOURCE_ANSWERS = Counter, Count, "sessile_source_answers_total", ["source", "outcome"],
+        "Questions to a registry, by outcome: answered, failed.";
+    SOURCE_STALE = Gauge, Count, "sessile_source_stale_members", ["source"],
+        "Backends that left an answer of a registry together with others, and stay for a time.";
+    SOURCE_REFUSED = Gauge, Count, "sessile_source_documents_refused", ["source"],
+        "Documents of a registry that are refused; their last good versions stay.";
+    SOURCE_DOUBTED = Gauge, Count, "sessile_source_documents_doubted", ["source"],
+        "Documents that a registry lacks, which is not believed.";
+    SOURCE_RESETS = Counter, Count, "sessile_source_resets_total", ["source"],
+        "Answers of a registry that were older than those before.";
     ETCD_CONNECTED = Gauge, Count, "sessile_etcd_connected", [],
         "1 while a watch on etcd runs.";
     ETCD_REVISION = Gauge, Count, "sessile_etcd_applied_revision", [],

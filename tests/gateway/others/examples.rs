@@ -15,8 +15,10 @@ use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::brokers::BrokerServer;
+use crate::support::consul::{Consul, instance};
 use crate::support::etcd::Etcd;
 use crate::support::event_source::EventSource;
+use crate::support::kubernetes::{Cluster, Pod, pod};
 use crate::support::peers::{Language, python, run_client};
 use crate::support::tokens::{self, in_seconds, wanted};
 use crate::support::{Client, Dial, Gateway, eventually, free_port};
@@ -268,6 +270,46 @@ async fn the_etcd_example_finds_the_backend_that_registers() {
     client.close().await;
     register.kill().unwrap();
     register.wait().unwrap();
+}
+
+#[tokio::test]
+async fn the_kubernetes_example_finds_the_pods_of_the_service() {
+    let backend = Example::rust("echo", &["127.0.0.1:0"]);
+    let cluster = Cluster::with(&[pod("echo-0", backend.address, Pod::Ready)]);
+    cluster.set_service_port("ws", 80);
+    let text = read("kubernetes/gateway.toml");
+    assert!(text.starts_with("# cargo run -- run --config examples/kubernetes/gateway.toml\n"));
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = text.replace("http://127.0.0.1:8001", &cluster.url());
+    // The cluster of the tests has one namespace.
+    let text = text.replace("default/echo:80", "shop/echo:80");
+    let gateway = Gateway::start(&text).await;
+    gateway
+        .wait_for_health("echo", backend.address, "healthy")
+        .await;
+    let mut client = Client::connect(gateway.address(), "/ws/lobby?k=a").await;
+    client.send("grüße").await;
+    assert_eq!(client.receive_text().await, "grüße");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn the_consul_example_finds_the_instance_of_the_service() {
+    let backend = Example::rust("echo", &["127.0.0.1:0"]);
+    let consul = Consul::start();
+    consul.set("echo", &[instance("echo-1", backend.address)]);
+    let text = read("consul/gateway.toml");
+    assert!(text.starts_with("# cargo run -- run --config examples/consul/gateway.toml\n"));
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = text.replace("http://127.0.0.1:8500", &consul.url());
+    let gateway = Gateway::start(&text).await;
+    gateway
+        .wait_for_health("echo", backend.address, "healthy")
+        .await;
+    let mut client = Client::connect(gateway.address(), "/ws/lobby?k=a").await;
+    client.send("grüße").await;
+    assert_eq!(client.receive_text().await, "grüße");
+    client.close().await;
 }
 
 /// A backend in a process of its own, ended when it is dropped.

@@ -128,7 +128,7 @@ impl World {
             directory: Path::new(""),
             own: self.base.own_addresses(),
             broker: self.base.broker.as_ref(),
-            outside: &Nothing,
+            outside: &|_| &Nothing,
             protection: &FileProtection::new(&self.base),
         };
         let update = Update {

@@ -74,6 +74,8 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         attempts: 1,
         idle_connections: 0,
         dns: Vec::new(),
+        consul: None,
+        kubernetes: None,
         response_limits: crate::config::snapshot::HeadLimits::default(),
         drain: crate::config::snapshot::Drain::default(),
         rebalance: crate::config::snapshot::Rebalance::default(),

@@ -66,6 +66,8 @@ pub(super) fn store(directory: &Arc<StateDir>, source: SourceId) -> Store {
     let name = match source {
         SourceId::File => "file.last-known-good",
         SourceId::Dns => "dns.last-known-good",
+        SourceId::Kubernetes => "kubernetes.last-known-good",
+        SourceId::Consul => "consul.last-known-good",
         SourceId::Etcd => "etcd.last-known-good",
     };
     StateFile::new(directory, name, MARK)

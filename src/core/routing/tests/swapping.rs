@@ -55,6 +55,8 @@ pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
         attempts: 3,
         idle_connections: 32,
         dns: Vec::new(),
+        consul: None,
+        kubernetes: None,
         response_limits: crate::config::snapshot::HeadLimits::default(),
         scaling: crate::config::snapshot::Scaling {
             sessions_target: None,

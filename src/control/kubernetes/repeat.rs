@@ -1,0 +1,203 @@
+//! The slices of one Service: listed, then watched from that version on, for ever. They are listed
+//! again only when the API no longer keeps the version.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use crate::base::backoff::Backoff;
+use crate::base::causes;
+use crate::base::clock;
+use crate::base::pace::Pace;
+use crate::config::kubernetes_service::{KubernetesService, ServicePort};
+use crate::control::kubernetes::access::{Access, AskError};
+use crate::control::kubernetes::lines::Lines;
+use crate::control::kubernetes::query;
+use crate::core::kubernetes::{Happened, Slices, port_name};
+use crate::core::services::{Found, MEMBERS_MAX};
+
+/// Watches that end at once, in a row; further ones begin once in an interval.
+const BURST: u32 = 4;
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Between attempts.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+/// Pages of a list: there are at most so many slices.
+const PAGES_MAX: usize = 64;
+
+/// What came of a list or a watch.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) service: KubernetesService,
+    pub(super) outcome: Result<Found, String>,
+    /// Everything was listed again, since the version was no longer kept.
+    pub(super) back: bool,
+}
+
+/// What is known of a Service.
+struct Known {
+    slices: Slices,
+    /// The name of its port in the slices.
+    port: String,
+}
+
+/// Why a watch is over.
+enum Over {
+    /// Its time is.
+    Ended,
+    /// Its version is no longer kept.
+    Gone,
+    /// The follower has ended.
+    Unheard,
+}
+
+/// Follows for ever.
+pub(super) async fn repeat(
+    service: KubernetesService,
+    access: Arc<Access>,
+    reports: mpsc::Sender<Report>,
+) {
+    let mut pace = Pace::new(BURST, INTERVAL);
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
+    let mut known = None;
+    let mut back = false;
+    loop {
+        sleep(pace.wait(clock::now())).await;
+        let asked = Asked {
+            service: &service,
+            access: &access,
+            reports: &reports,
+        };
+        let wait = match asked.round(&mut known, back).await {
+            Ok(Over::Unheard) => return,
+            Ok(Over::Ended) => {
+                back = false;
+                backoff.reset();
+                Duration::ZERO
+            }
+            Ok(Over::Gone) => {
+                (known, back) = (None, true);
+                backoff.next(fastrand::f64())
+            }
+            Err(error) => {
+                if error.needs_list() {
+                    known = None;
+                }
+                if !asked.report(Err(causes::chain(&error)), false).await {
+                    return;
+                }
+                backoff.next(fastrand::f64())
+            }
+        };
+        sleep(wait).await;
+    }
+}
+
+struct Asked<'a> {
+    service: &'a KubernetesService,
+    access: &'a Access,
+    reports: &'a mpsc::Sender<Report>,
+}
+
+impl Asked<'_> {
+    /// One watch, behind a list if nothing is known.
+    async fn round(&self, known: &mut Option<Known>, back: bool) -> Result<Over, AskError> {
+        let port = self.port().await?;
+        let known = match known {
+            Some(known) => known,
+            None => known.insert(Known {
+                slices: match self.list().await {
+                    Err(error) if error.is_gone() => return Ok(Over::Gone),
+                    listed => listed?,
+                },
+                port: port.clone(),
+            }),
+        };
+        known.port = port;
+        if !self.report(found(self.service, known), back).await {
+            return Ok(Over::Unheard);
+        }
+        self.watch(known).await
+    }
+
+    /// The name of the port in slices. A number is the Service's own, so that is asked.
+    async fn port(&self) -> Result<String, AskError> {
+        match &self.service.port {
+            ServicePort::Name(name) => Ok(name.to_string()),
+            port @ ServicePort::Number(_) => {
+                let object = self.access.get(&query::object(self.service)).await?;
+                Ok(port_name(&object, port)?)
+            }
+        }
+    }
+
+    async fn list(&self) -> Result<Slices, AskError> {
+        let mut slices = Slices::default();
+        let mut next = None;
+        for _ in 0..PAGES_MAX {
+            let page = query::list(self.service, next.as_deref());
+            let page = self.access.get(&page).await?;
+            next = slices.page(&page)?;
+            if next.is_none() {
+                return Ok(slices);
+            }
+        }
+        Err(AskError::Watch(format!(
+            "a list has more than {PAGES_MAX} pages"
+        )))
+    }
+
+    async fn watch(&self, known: &mut Known) -> Result<Over, AskError> {
+        let settings = &self.access.settings;
+        let until = Instant::now() + settings.wait + settings.answer;
+        let seconds = settings.wait.as_secs().max(1);
+        let target = query::watch(self.service, known.slices.version(), seconds);
+        let mut parts = match self.access.watch(&target).await {
+            Err(error) if error.is_gone() => return Ok(Over::Gone),
+            begun => begun?,
+        };
+        let mut lines = Lines::default();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(part) = parts.next(left).await? else {
+                return Ok(Over::Ended);
+            };
+            let lines = lines.take(&part);
+            let lines = lines.map_err(|fault| AskError::Watch(fault.to_string()))?;
+            let mut changed = false;
+            for line in lines {
+                match known.slices.event(&line)? {
+                    Happened::Changed => changed = true,
+                    Happened::Bookmark => {}
+                    Happened::Gone => return Ok(Over::Gone),
+                    Happened::Failed(why) => return Err(AskError::Watch(why)),
+                }
+            }
+            if changed && !self.report(found(self.service, known), false).await {
+                return Ok(Over::Unheard);
+            }
+        }
+    }
+
+    /// Whether the follower takes it.
+    async fn report(&self, outcome: Result<Found, String>, back: bool) -> bool {
+        let report = Report {
+            service: self.service.clone(),
+            outcome,
+            back,
+        };
+        self.reports.send(report).await.is_ok()
+    }
+}
+
+/// The members by what is known.
+fn found(service: &KubernetesService, known: &Known) -> Result<Found, String> {
+    let Known { slices, port } = known;
+    if !slices.has_port(port) && !slices.is_empty() {
+        return Err(format!("no pod of `{service}` listens on its port"));
+    }
+    let (members, left_out) = slices.members(port, MEMBERS_MAX);
+    Ok(Found { members, left_out })
+}

@@ -1,0 +1,35 @@
+//! What Kubernetes' API says: lists of EndpointSlices, the events of a watch, ports of a Service.
+//! Everything in an answer is untrusted and bounded here.
+
+mod objects;
+mod port;
+mod slices;
+
+pub use objects::failure;
+pub use port::port_name;
+pub use slices::{Happened, Slices};
+
+/// Why an answer is not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerFault {
+    /// It is not what the documentation of the API says.
+    #[error("the answer is not as documented: {0}")]
+    Form(&'static str),
+    /// There are too many objects.
+    #[error("the Service has more than {0} EndpointSlices")]
+    TooMany(usize),
+    /// The Service has no such port.
+    #[error("the Service has no port {0}")]
+    NoPort(String),
+}
+
+impl From<serde_json::Error> for AnswerFault {
+    /// Without a quotation of the answer.
+    fn from(error: serde_json::Error) -> Self {
+        Self::Form(match error.classify() {
+            serde_json::error::Category::Data => "a value of another type",
+            serde_json::error::Category::Eof => "it ends too early",
+            _ => "no JSON",
+        })
+    }
+}
