@@ -235,6 +235,8 @@ mod tests {
                 "read_token",
                 "secret",
                 "token",
+                // A path; masked all the same, since it holds the word.
+                "token_file",
                 "token_id",
                 "tokens"
             ]
