@@ -1,7 +1,9 @@
 //! `[upstreams.<name>]`.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::addr::{BackendAddr, OwnAddresses};
@@ -64,14 +66,12 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
     };
     let backends = backends(&at.key("backends"), &model.backends);
     let dns = dns(&at.key("dns"), &model.dns);
-    let consul = match &model.consul {
-        Some(text) => consul(&at.key("consul"), text).map(Some),
-        None => Some(None),
-    };
-    let kubernetes = match &model.kubernetes {
-        Some(text) => kubernetes(&at.key("kubernetes"), text).map(Some),
-        None => Some(None),
-    };
+    let consul = service(&at.key("consul"), &model.consul, ConsulService::HELP);
+    let kubernetes = service(
+        &at.key("kubernetes"),
+        &model.kubernetes,
+        KubernetesService::HELP,
+    );
     let probe = match &model.probe {
         Some(model) => probe(&at.key("probe"), model).map(Some),
         None => Some(None),
@@ -188,18 +188,18 @@ fn dns(at: &Scope<'_>, names: &[String]) -> Option<Vec<DnsName>> {
     Some(parsed)
 }
 
-fn consul(at: &Scope<'_>, text: &str) -> Option<ConsulService> {
-    let service = text.parse::<ConsulService>();
-    service
-        .map_err(|fault| at.fault_with(fault.to_string(), ConsulService::HELP))
-        .ok()
-}
-
-fn kubernetes(at: &Scope<'_>, text: &str) -> Option<KubernetesService> {
-    let service = text.parse::<KubernetesService>();
-    service
-        .map_err(|fault| at.fault_with(fault.to_string(), KubernetesService::HELP))
-        .ok()
+/// The service of a registry whose instances are members, if there is one.
+fn service<T: FromStr<Err: Display>>(
+    at: &Scope<'_>,
+    written: &Option<String>,
+    help: &str,
+) -> Option<Option<T>> {
+    let Some(text) = written else {
+        return Some(None);
+    };
+    let service = text.parse::<T>();
+    let service = service.map_err(|fault| at.fault_with(fault.to_string(), help));
+    service.ok().map(Some)
 }
 
 fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Option<Backend> {
