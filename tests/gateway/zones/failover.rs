@@ -147,6 +147,11 @@ async fn shows_the_spill_over(gateway: &Gateway, more: &mut [Client]) {
         kinds(&gateway.get("/v1/history?limit=1000")).contains(&"spill_began")
     })
     .await;
+    shows_the_spill_over_in_the_shell(gateway, &id);
+}
+
+/// The same by commands, of a session that has spilled over.
+fn shows_the_spill_over_in_the_shell(gateway: &Gateway, id: &str) {
     let resolved = printed(
         gateway,
         &[
@@ -169,7 +174,7 @@ async fn shows_the_spill_over(gateway: &Gateway, more: &mut [Client]) {
         head.contains("ZONE") && !head.contains("PRIORITY"),
         "{backends}"
     );
-    let why = printed(gateway, &["why", &id]);
+    let why = printed(gateway, &["why", id]);
     assert!(
         why.contains("spilled over to another zone, in zone b"),
         "{why}"
