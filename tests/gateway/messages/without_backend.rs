@@ -51,8 +51,7 @@ async fn talk(client: &mut Client, text: &str) {
 
 #[tokio::test]
 async fn limits_hold() {
-    let limits = "limits = { sessions_per_address = 2, messages_per_second = 10 }\n\
-        timeouts = { close = \"300ms\" }";
+    let limits = "limits = { sessions_per_address = 2, messages_per_second = 10 }";
     let gateway = Gateway::start(&chat(limits)).await;
     let (mut one, mut other) = (join(&gateway).await, join(&gateway).await);
     let refused = Dial::new("/rooms/a").connect(gateway.address()).await;
