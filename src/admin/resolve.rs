@@ -17,7 +17,7 @@ use crate::admin::extract::Body;
 use crate::admin::problem::Problem;
 use crate::base::names::ListenerName;
 use crate::config::limits::Quotas;
-use crate::core::auth::{IssuerKeys, Revocations};
+use crate::core::auth::{Claims, IssuerKeys, Revocations};
 use crate::core::http::query::redact_target;
 use crate::core::routing::affinity;
 use crate::core::routing::{Action, Matched, RoutingTable, Verdict, rewrite};
@@ -34,7 +34,7 @@ mod session;
 mod view;
 
 use checks::check;
-use choice::{KnownKey, Moment, affinity_view, choose, note, stuck};
+use choice::{KnownKey, Moment, affinity_view, at_gateway, choose, note, stuck};
 use credentials::Credentials;
 use of_fleet::ask_fleet;
 use request::{LOCAL, Parts};
@@ -193,6 +193,30 @@ fn target(
     redact_target(&target, table.secret_parameters()).into_owned()
 }
 
+/// Explains whether the request may use its route, and what its target is then. Returns the claims
+/// of a request that may.
+fn guard(
+    explanation: &mut Explanation,
+    table: &RoutingTable,
+    (parts, path): (&Parts, &str),
+    matched: &Matched<'_, '_>,
+    moment: Moment<'_>,
+) -> Option<Claims> {
+    let checked = check((parts, path), matched, moment.credentials);
+    explanation.principal = checked.principal;
+    explanation.not_checked = checked.not_checked;
+    if limited(&matched.route.config.quotas) {
+        let quotas = "limits on numbers and rates depend on what else comes";
+        explanation.not_checked.push(quotas.to_owned());
+    }
+    explanation.refusal = checked.refusal;
+    if explanation.refusal.is_some() {
+        return None;
+    }
+    explanation.target = Some(target(table, (parts, path), matched));
+    Some(checked.claims)
+}
+
 /// Explains everything after the choice of the route.
 fn follow<'p>(
     explanation: &mut Explanation,
@@ -218,23 +242,21 @@ fn follow<'p>(
                 location: location.map(text),
             });
         }
+        Action::Static(_, upstream) => {
+            if guard(explanation, table, (parts, path), matched, moment).is_some() {
+                let reason = "is at the place of a backend: it serves files";
+                explanation.choice = Some(at_gateway(upstream, reason));
+            }
+        }
         Action::Forward(upstream) => {
-            let checked = check((parts, path), matched, moment.credentials);
-            explanation.principal = checked.principal;
-            explanation.not_checked = checked.not_checked;
-            if limited(&route.config.quotas) {
-                let quotas = "limits on numbers and rates depend on what else comes";
-                explanation.not_checked.push(quotas.to_owned());
-            }
-            if checked.refusal.is_some() {
-                explanation.refusal = checked.refusal;
+            let guarded = guard(explanation, table, (parts, path), matched, moment);
+            let Some(known_claims) = guarded else {
                 return;
-            }
-            explanation.target = Some(target(table, (parts, path), matched));
+            };
             let random = fastrand::u128(..);
             let sources = &route.config.affinity;
             let client = parts.client;
-            let claims = Some(&checked.claims);
+            let claims = Some(&known_claims);
             #[expect(
                 clippy::map_identity,
                 reason = "shortens lifetimes: the key borrows the claims too, which live less long"

@@ -31,10 +31,12 @@ pub(super) struct RouteView {
     query: Vec<ConditionView>,
     /// The client must offer one of these; empty means any.
     subprotocols: Vec<String>,
-    /// The target; null for a redirect.
+    /// The target; null for a redirect and for files.
     upstream: Option<String>,
-    /// The status of its redirect; null for an upstream.
+    /// The status of its redirect; null for an upstream and for files.
     redirect: Option<u16>,
+    /// The directory whose files it serves; null for an upstream and for a redirect.
+    directory: Option<String>,
     /// Sources of the affinity key; the first one present is used.
     affinity: Vec<String>,
     /// Milliseconds without a byte before a session ends; null means never.
@@ -63,10 +65,12 @@ pub(super) async fn list(
 
 fn view(table: &RoutingTable, route: &Route) -> RouteView {
     let config = &route.config;
-    let (upstream, redirect) = match table.action(route) {
-        Action::Forward(upstream) => (Some(upstream.name().to_string()), None),
-        Action::Redirect(redirect) => (None, Some(redirect.status)),
-    };
+    let (mut upstream, mut redirect, mut directory) = (None, None, None);
+    match table.action(route) {
+        Action::Forward(to) => upstream = Some(to.name().to_string()),
+        Action::Redirect(to) => redirect = Some(to.status),
+        Action::Static(files, _) => directory = Some(files.directory.display().to_string()),
+    }
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let condition = |name: &str, condition: &TextMatch| ConditionView {
         name: name.to_owned(),
@@ -91,6 +95,7 @@ fn view(table: &RoutingTable, route: &Route) -> RouteView {
         subprotocols: config.subprotocols.clone(),
         upstream,
         redirect,
+        directory,
         affinity: config.affinity.iter().map(ToString::to_string).collect(),
         idle_timeout_ms: config.timeouts.idle.map(millis),
         lifetime_ms: config.timeouts.lifetime.map(millis),

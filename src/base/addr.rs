@@ -205,6 +205,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// No networks.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -217,6 +222,12 @@ impl Networks {
     pub fn add(&mut self, text: &str) -> Result<(), AddrError> {
         self.0.push(network(text)?);
         Ok(())
+    }
+}
+
+impl FromIterator<IpNet> for Networks {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
+        Self(networks.into_iter().collect())
     }
 }
 

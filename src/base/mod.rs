@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod blob;
 pub mod causes;
 pub mod clock;
+pub mod file_path;
 pub mod group;
 pub mod header_list;
 pub mod header_name;

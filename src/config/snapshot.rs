@@ -39,6 +39,7 @@ mod scaling;
 mod service;
 mod sources;
 mod state;
+mod static_files;
 
 pub use acme::{Acme, AcmeChallenge};
 pub use auth::{
@@ -66,6 +67,7 @@ pub use scaling::Scaling;
 pub use service::ServiceTls;
 pub use sources::{Consul, Dns, DocumentRights, Etcd, Sources};
 pub use state::{State, StateKind};
+pub use static_files::StaticFiles;
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -179,6 +181,10 @@ pub struct AdminFleet {
 /// The upstream of routes without a backend, whose clients' messages go to the broker. It has no
 /// members.
 pub const BROKER_UPSTREAM: &str = "broker";
+
+/// What stands for an upstream where a route serves files. It is in no list of upstreams; one of an
+/// operator's may have the same name.
+pub const STATIC_UPSTREAM: &str = "static";
 
 /// An `[upstreams.<name>]` table.
 #[derive(Clone, Debug, PartialEq)]
@@ -423,6 +429,8 @@ pub enum Action {
     Forward(UpstreamName),
     /// A static redirect.
     Redirect(Redirect),
+    /// Files of a directory, and what records name in the place of an upstream; it has no members.
+    Static(Arc<StaticFiles>, Arc<Upstream>),
 }
 
 /// `limits` of a route. They bound what clients send; backends are trusted with their own.

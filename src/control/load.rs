@@ -29,7 +29,7 @@ use crate::config::pem::{self, Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, DocumentRights, Snapshot};
 use crate::config::span::KeyPath;
 use crate::config::validate::{CertificateFault, Environment, FileContent, validate};
-use crate::control::exposed;
+use crate::control::{exposed, served};
 use crate::io::file;
 use crate::io::tls::client::Roots;
 
@@ -225,6 +225,7 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8], world: &World<'_>) -> Result<
             // What a stranger's text names is not even looked at.
             if world.directories.is_none() {
                 warnings.extend(exposed::warnings(&reading.origin, &snapshot, &files));
+                warnings.extend(served::warnings(&reading.origin, &snapshot, &files));
             }
             Ok(Loaded {
                 authenticators: Arc::new(reading.model.authenticators.clone()),
@@ -291,6 +292,8 @@ fn reason(error: &io::Error) -> String {
 
 /// The world as validation sees it.
 struct World<'a> {
+    /// The configuration file.
+    path: &'a Path,
     environment: &'a [(String, String)],
     /// Files may be named below these; `None`: any file and any variable.
     directories: Option<&'a [PathBuf]>,
@@ -309,6 +312,7 @@ struct World<'a> {
 impl<'a> World<'a> {
     fn new(options: &'a LoadOptions) -> Self {
         Self {
+            path: &options.path,
             environment: &options.environment,
             directories: None,
             sockets: None,
@@ -431,6 +435,12 @@ impl Environment for World<'_> {
             Err(rustls::Error::InconsistentKeys(_)) => vec![CertificateFault::Mismatch],
             Err(_) => vec![CertificateFault::Chain(no_x509(&files.cert))],
         }
+    }
+
+    fn directory(&self, path: &Path) -> Result<(), String> {
+        self.refused
+            .set(self.refused.get() || self.directories.is_some());
+        served::directory(path, self.path, self.directories.is_none())
     }
 
     fn socket(&self, path: &Path) -> Result<(), String> {

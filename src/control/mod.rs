@@ -26,6 +26,7 @@ pub mod rebalancer;
 pub mod revocations;
 pub mod scaling;
 pub mod series;
+mod served;
 pub mod sources;
 pub mod state_dir;
 mod state_file;

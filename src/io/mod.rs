@@ -1,5 +1,6 @@
 //! Bytes in and out: sockets, TLS, and the relay of a session between two streams.
 
+pub mod below;
 pub mod broker;
 pub mod carrier;
 pub mod client;

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::base::addr::Networks;
 use crate::base::names::ListenerName;
 use crate::config::limits::{AddressRules, PrefixLengths, Priority};
 use crate::config::snapshot::{Discovery, Snapshot};
@@ -23,14 +24,28 @@ pub struct Edge {
     /// Memory that the system gives the node, 0 if that is not known; the limit where the operator
     /// sets none.
     pub memory_allowance: u64,
-    listeners: Vec<(ListenerName, AddressRules)>,
+    listeners: Vec<ListenerEdge>,
 }
+
+/// What is asked of clients of one listener.
+#[derive(Debug)]
+struct ListenerEdge {
+    name: ListenerName,
+    addresses: AddressRules,
+    trusted_proxies: Networks,
+}
+
+static NOBODY: Networks = Networks::none();
 
 impl Edge {
     /// What `snapshot` asks.
     pub fn of(snapshot: &Snapshot, memory_allowance: u64) -> Self {
         let listeners = snapshot.listeners.iter();
-        let listeners = listeners.map(|one| (one.name.clone(), one.addresses.clone()));
+        let listeners = listeners.map(|one| ListenerEdge {
+            name: one.name.clone(),
+            addresses: one.addresses.clone(),
+            trusted_proxies: one.trusted_proxies.clone(),
+        });
         let mut routes = snapshot.routes.iter();
         let limits = snapshot.limits;
         Self {
@@ -50,7 +65,13 @@ impl Edge {
 
     /// Whether a client of this address may connect to a listener.
     pub fn admits(&self, listener: &ListenerName, address: IpAddr) -> bool {
-        let mut rules = self.listeners.iter().filter(|(name, _)| name == listener);
-        rules.all(|(_, rules)| rules.admits(address))
+        let mut known = self.listeners.iter().filter(|one| one.name == *listener);
+        known.all(|one| one.addresses.admits(address))
+    }
+
+    /// The peers of a listener whose forwarding headers are trusted.
+    pub fn trusted_proxies(&self, listener: &ListenerName) -> &Networks {
+        let known = self.listeners.iter().find(|one| one.name == *listener);
+        known.map_or(&NOBODY, |one| &one.trusted_proxies)
     }
 }

@@ -14,6 +14,7 @@ use crate::proxy::request::traced::TraceEnd;
 use crate::proxy::stages::admit::admit;
 use crate::proxy::stages::answer::{AfterSwitch, Answer};
 use crate::proxy::stages::authenticate::authenticate;
+use crate::proxy::stages::files;
 use crate::proxy::stages::forward::forward;
 use crate::proxy::stages::listen::listen;
 use crate::proxy::stages::pass_on::decline;
@@ -91,6 +92,9 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
     drop(step);
     if let Some(sse) = placed.route.config.messages.sse.filter(|_| takes_events) {
         return listen(placed, &head, sse);
+    }
+    if let Some(files) = placed.route.files().cloned() {
+        return Ok(Box::pin(files::serve(&placed, &files, &head)).await?.into());
     }
     // Boxed, since each `await` copies the future that it waits for, and these are large.
     match offer {

@@ -115,7 +115,9 @@ pub fn is_route(table: &RoutingTable, route: &str, upstream: Option<&str>) -> bo
     };
     match (upstream, table.action(found)) {
         (None, _) => true,
-        (Some(name), Action::Forward(upstream)) => upstream.name().as_str() == name,
+        (Some(name), Action::Forward(upstream) | Action::Static(_, upstream)) => {
+            upstream.name().as_str() == name
+        }
         (Some(_), Action::Redirect(_)) => false,
     }
 }

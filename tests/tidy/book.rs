@@ -159,6 +159,7 @@ fn named_files() -> tempfile::TempDir {
     let names = vec!["edge.example.com".to_owned(), "chat.example.com".to_owned()];
     let certificate = rcgen::generate_simple_self_signed(names).unwrap();
     fs::create_dir(directory.path().join("tls")).unwrap();
+    fs::create_dir(directory.path().join("public")).unwrap();
     for (file, text) in [
         ("edge.crt", certificate.cert.pem()),
         ("edge.key", certificate.signing_key.serialize_pem()),
@@ -171,6 +172,7 @@ fn named_files() -> tempfile::TempDir {
         ("tickets.key", "0123456789abcdef".repeat(4)),
         ("broker.password", "hunter2".to_owned()),
         ("state.password", "hunter2".to_owned()),
+        ("cloudflare.txt", "104.16.0.0/13\n".to_owned()),
     ] {
         fs::write(directory.path().join(file), text).unwrap();
     }

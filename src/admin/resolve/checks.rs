@@ -122,6 +122,9 @@ pub(super) fn check(
         let detail = "this route takes WebSockets only";
         return checked.refuse(426, "only_sessions", detail);
     }
+    if route.files().is_some() && !matches!(parts.method, Method::GET | Method::HEAD) {
+        return checked.refuse(405, "not_get", "this route serves files, by GET and HEAD");
+    }
     checked
 }
 

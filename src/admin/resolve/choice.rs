@@ -110,9 +110,8 @@ pub(super) fn fixed(upstream: &Upstream, index: usize, now: Instant, reason: &st
 }
 
 /// The gateway itself, on a route without a backend.
-fn at_broker(upstream: &Upstream) -> Choice {
+pub(super) fn at_gateway(upstream: &Upstream, reason: &str) -> Choice {
     let gateway = "gateway";
-    let reason = "is at the place of a backend: messages of clients go to the broker";
     Choice {
         upstream: upstream.name().to_string(),
         policy: gateway.to_owned(),
@@ -138,7 +137,8 @@ pub(super) fn choose(
     now: Instant,
 ) -> Choice {
     if upstream.is_broker() {
-        return at_broker(upstream);
+        let reason = "is at the place of a backend: messages of clients go to the broker";
+        return at_gateway(upstream, reason);
     }
     let left_out = without
         .iter()

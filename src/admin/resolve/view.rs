@@ -182,7 +182,7 @@ pub struct RefusalView {
     /// 400, 401, 403, 405 or 426.
     pub status: u16,
     /// `connect`, `bad_target`, `bad_upgrade`, `address`, `origin`, `credential_…`, `forbidden`
-    /// or `only_sessions`.
+    /// `only_sessions` or `not_get`.
     pub reason: String,
     /// The reason in words.
     pub detail: String,

@@ -23,8 +23,10 @@ pub struct Listener {
     /// `{ from = ["10.0.0.0/8"] }`: these peers put a PROXY protocol header (v1 or v2) in front of
     /// every connection. Others connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<PeersFrom>,
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are trusted.
-    pub trusted_proxies: Vec<String>,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are trusted: networks,
+    /// addresses, `{ file = "cloudflare.txt" }` for those of a CDN, one on each line. A change
+    /// takes effect at once, also of a file.
+    pub trusted_proxies: Vec<TextOr<NetworksFile>>,
     /// Changes of the list of headers that only trusted proxies may send, such as
     /// `X-Original-URL` and `X-SSL-Client-Verify`; docs/security.md has the list.
     pub untrusted_headers: UntrustedHeaders,

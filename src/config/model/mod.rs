@@ -30,6 +30,7 @@ mod scaling;
 mod service;
 mod source;
 mod state;
+mod static_files;
 mod text_match;
 mod tracing;
 mod upstream;
@@ -64,6 +65,7 @@ pub use scaling::Scaling;
 pub use service::ServiceTls;
 pub use source::{DnsSource, EtcdSource, EtcdTimeouts, FileSource, Sources};
 pub use state::{State, StateType};
+pub use static_files::StaticFiles;
 pub use text_match::TextMatch;
 pub use tracing::Tracing;
 pub use upstream::{

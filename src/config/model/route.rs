@@ -9,6 +9,7 @@ use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::limits::{NetworksFile, RouteLimits};
 use crate::config::model::publish::{GroupFrom, MessageQueue, Presence, PublishTo, Sse, Subscribe};
+use crate::config::model::static_files::StaticFiles;
 use crate::config::model::text_match::TextMatch;
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff};
 use crate::config::snapshot::Scheme;
@@ -38,11 +39,14 @@ pub struct Route {
     pub query: BTreeMap<String, TextMatch>,
     /// Condition: the client offers one of these subprotocols. None: no matter.
     pub subprotocols: Vec<String>,
-    /// Required, or `redirect`. Name of the upstream that requests go to; `"broker"` for a route
-    /// without a backend, whose clients' messages are published as `publish` names it.
+    /// Required, or `redirect` or `static`. Name of the upstream that requests go to; `"broker"`
+    /// for a route without a backend, whose clients' messages are published as `publish` names it.
     pub upstream: Option<String>,
-    /// Required, or `upstream`. A static redirect.
+    /// Required, or `upstream` or `static`. A static redirect.
     pub redirect: Option<Redirect>,
+    /// Required, or `upstream` or `redirect`. Files of a directory are the answer.
+    #[serde(rename = "static")]
+    pub static_files: Option<StaticFiles>,
     /// Changes of the request line.
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
@@ -152,6 +156,7 @@ impl Default for Route {
             subprotocols: Vec::new(),
             upstream: None,
             redirect: None,
+            static_files: None,
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
             authenticate: Vec::new(),

@@ -23,7 +23,8 @@ pub struct Listener {
     /// Peers that put a PROXY protocol header (v1 or v2) in front of every connection. Others
     /// connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<Networks>,
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are trusted. Default: none.
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are trusted; a change takes
+    /// effect at once. Default: none.
     pub trusted_proxies: Networks,
     /// What only they may send, beside that.
     pub untrusted_headers: UntrustedHeaders,

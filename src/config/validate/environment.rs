@@ -23,6 +23,15 @@ pub trait Environment {
     /// Why a chain and a key cannot be read or do not belong together; nothing if they do.
     fn certificate(&self, files: &CertificateFiles) -> Vec<CertificateFault>;
 
+    /// Whether the files of this directory may be served. By default none may: only the author of
+    /// the configuration file decides what of the file system is public.
+    ///
+    /// # Errors
+    /// Why not.
+    fn directory(&self, _path: &Path) -> Result<(), String> {
+        Err("only the configuration file may name a directory to serve".to_owned())
+    }
+
     /// Whether a backend may be at this unix socket.
     ///
     /// # Errors

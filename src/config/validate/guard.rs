@@ -89,7 +89,7 @@ pub(super) fn addresses(
 
 /// Reads a list. Reports its first bad line by number alone: what a named file holds is never shown
 /// (I11), since it may be anything.
-fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
+pub(super) fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
     let path = at.resolve(at.required("file", &table.file, "file = \"blocked.txt\"")?);
     let at = at.key("file");
     let text = at.outside().text(&path, FileContent::List);

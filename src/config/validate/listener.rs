@@ -11,6 +11,7 @@ use crate::config::snapshot::{Admin, Listener, ListenerLimits, ListenerTimeouts,
 use crate::config::untrusted::{UntrustedHeaders, is_listed, is_own};
 use crate::config::validate::edits;
 use crate::config::validate::guard;
+use crate::config::validate::proxies;
 use crate::config::validate::scope::Scope;
 use crate::config::validate::tls::listener_tls;
 use crate::config::validate::values::{listen_address, socket_mode};
@@ -40,7 +41,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         Some(peers) => proxy_peers(&at.key("proxy_protocol"), peers).map(Some),
         None => Some(None),
     };
-    let trusted_proxies = networks(&at.key("trusted_proxies"), &model.trusted_proxies);
+    let trusted_proxies = proxies::trusted(&at.key("trusted_proxies"), &model.trusted_proxies);
     let untrusted_headers = untrusted(&at.key("untrusted_headers"), &model.untrusted_headers);
     let addresses = guard::addresses(at, &model.allow, &model.deny);
     let tls = match &model.tls {

@@ -1,6 +1,7 @@
 //! `[[routes]]`: conditions, affinity, bounds. What a route does to a request is `edits`'.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -10,12 +11,15 @@ use crate::config::layers::Part;
 use crate::config::model::{self, Size};
 use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
-    Action, BROKER_UPSTREAM, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
+    Action, BROKER_UPSTREAM, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts,
+    STATIC_UPSTREAM, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
 use crate::config::validate::session::TIMEOUT_MAX;
 use crate::config::validate::syntax::is_token;
-use crate::config::validate::{affinity, auth, edits, guard, paths, publish, session};
+use crate::config::validate::{
+    affinity, auth, edits, guard, paths, publish, session, static_files, upstream,
+};
 
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
@@ -219,6 +223,13 @@ fn action(
     whole: &model::Model,
     path: Option<&PathPattern>,
 ) -> Option<Action> {
+    if let Some(files) = &model.static_files {
+        static_files::alone(at, model)?;
+        let authenticated = !model.authenticate.is_empty();
+        let files = static_files::static_files(&at.key("static"), files, authenticated)?;
+        let upstream = upstream::local(&at.key("static"), STATIC_UPSTREAM)?;
+        return Some(Action::Static(Arc::new(files), Arc::new(upstream)));
+    }
     match (&model.upstream, &model.redirect) {
         (Some(name), None) => {
             let known = at.top("upstreams", name);
@@ -252,7 +263,7 @@ fn action(
             None
         }
         (None, None) => {
-            if !at.key("redirect").is_explained() {
+            if !at.key("redirect").is_explained() && !at.key("static").is_explained() {
                 at.missing(
                     "upstream",
                     "upstream = \"NAME\"` or `redirect = { scheme = \"https\" }",

@@ -51,8 +51,12 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
 
 /// The upstream of routes without a backend: it has no members.
 pub(super) fn broker(root: &Scope<'_>) -> Option<Upstream> {
-    let at = root.key("upstreams").key(BROKER_UPSTREAM);
-    named(&at, BROKER_UPSTREAM, &model::Upstream::default())
+    local(&root.key("upstreams").key(BROKER_UPSTREAM), BROKER_UPSTREAM)
+}
+
+/// What stands for an upstream on routes without one: it has no members.
+pub(super) fn local(at: &Scope<'_>, name: &str) -> Option<Upstream> {
+    named(at, name, &model::Upstream::default())
 }
 
 fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream> {

@@ -18,7 +18,7 @@ const AT_ONCE: [&str; 5] = [
     "address_prefix",
 ];
 /// Keys of a listener that take effect at once.
-const OF_LISTENERS: [&str; 2] = ["allow", "deny"];
+const OF_LISTENERS: [&str; 3] = ["allow", "deny", "trusted_proxies"];
 
 /// A setting that takes effect at the next start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -41,13 +41,15 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
     }
 }
 
-/// Listeners as they were, but for the addresses that may connect, which change at once.
+/// Listeners as they were, but for the addresses that may connect and those that are trusted, which
+/// change at once.
 pub(super) fn with_addresses(before: &[Listener], after: &[Listener]) -> Vec<Listener> {
     let of = |name: &ListenerName| after.iter().find(|listener| listener.name == *name);
     let mut listeners = before.to_vec();
     for listener in &mut listeners {
         if let Some(after) = of(&listener.name) {
             listener.addresses = after.addresses.clone();
+            listener.trusted_proxies = after.trusted_proxies.clone();
         }
     }
     listeners

@@ -10,4 +10,5 @@ pub mod loops;
 pub mod origin;
 pub mod problem;
 pub mod query;
+pub mod representation;
 pub mod trace_context;

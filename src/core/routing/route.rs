@@ -31,6 +31,14 @@ impl Route {
         matches!(&self.config.action, snapshot::Action::Forward(name) if name.as_str() == broker)
     }
 
+    /// The files that it serves, if it serves files.
+    pub fn files(&self) -> Option<&Arc<snapshot::StaticFiles>> {
+        match &self.config.action {
+            snapshot::Action::Static(files, _) => Some(files),
+            snapshot::Action::Forward(_) | snapshot::Action::Redirect(_) => None,
+        }
+    }
+
     pub(super) fn compile(
         config: &Arc<snapshot::Route>,
         authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,

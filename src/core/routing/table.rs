@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::base::path::{CanonicalPath, PathFault, path_key};
 use crate::config::origin::OriginRule;
-use crate::config::snapshot::{self, Redirect, Snapshot};
+use crate::config::snapshot::{self, Redirect, Snapshot, StaticFiles};
 use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::rank;
 use crate::core::routing::digest::{Digest, digest_of};
@@ -31,6 +31,8 @@ pub struct RoutingTable {
     /// By name.
     routes: Vec<Arc<Route>>,
     upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
+    /// What stands for an upstream on routes that serve files, if there are any.
+    files: Option<Arc<Upstream>>,
     authenticators: BTreeMap<AuthenticatorName, Arc<Authenticator>>,
     /// Paths at which the gateway itself answers.
     endpoints: HashMap<String, Endpoint>,
@@ -53,6 +55,8 @@ pub enum Action<'t> {
     Forward(&'t Arc<Upstream>),
     /// A static redirect.
     Redirect(&'t Redirect),
+    /// Files of a directory, and what stands for an upstream.
+    Static(&'t Arc<StaticFiles>, &'t Arc<Upstream>),
 }
 
 /// A path at which the gateway itself answers.
@@ -128,6 +132,10 @@ impl RoutingTable {
                 )
             })
             .collect();
+        let files = files(snapshot).map(|config| {
+            let before = previous.and_then(|table| table.files.as_ref());
+            Upstream::compile(config, before, &residents, now, purpose)
+        });
         if purpose == Purpose::Swap {
             residents.prune();
         }
@@ -170,6 +178,7 @@ impl RoutingTable {
             endpoints: endpoints(&routes, &authenticators),
             routes,
             upstreams,
+            files,
             residents,
             secret_parameters: secret_parameters(&authenticators),
             header_names: HeaderNames::of(
@@ -243,6 +252,13 @@ impl RoutingTable {
                 Action::Forward(upstream.expect("a snapshot's names resolve"))
             }
             snapshot::Action::Redirect(redirect) => Action::Redirect(redirect),
+            snapshot::Action::Static(files, _) => {
+                let upstream = self.files.as_ref();
+                Action::Static(
+                    files,
+                    upstream.expect("there is one where routes serve files"),
+                )
+            }
         }
     }
 
@@ -304,6 +320,15 @@ impl RoutingTable {
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.get(name)
     }
+}
+
+/// What stands for an upstream on routes that serve files; it is the same for all.
+fn files(snapshot: &Snapshot) -> Option<&Arc<snapshot::Upstream>> {
+    let mut routes = snapshot.routes.iter();
+    routes.find_map(|route| match &route.action {
+        snapshot::Action::Static(_, upstream) => Some(upstream),
+        snapshot::Action::Forward(_) | snapshot::Action::Redirect(_) => None,
+    })
 }
 
 /// Whether they are the very same ones.

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use crate::base::addr::Networks;
 use crate::config::untrusted::UntrustedHeaders;
+use crate::live::Edge;
 use crate::proxy::backend::dial::ConnectionAddresses;
 use crate::proxy::context::shared::{ListenerContext, ip_or_loopback};
 use crate::proxy::context::worker::Worker;
@@ -39,15 +41,21 @@ impl ClientConnection {
         ip_or_loopback(self.addresses.client)
     }
 
+    /// The peers whose forwarding headers are trusted; by the edge of a request's generation, so
+    /// that all of its stages agree.
+    pub(crate) fn trusted_proxies<'e>(&self, edge: &'e Edge) -> &'e Networks {
+        edge.trusted_proxies(&self.listener().config.name)
+    }
+
     /// Whether the peer's forwarding headers are trusted.
-    pub(crate) fn peer_trusted(&self) -> bool {
-        self.listener().config.trusted_proxies.contains(self.peer())
+    pub(crate) fn peer_trusted(&self, edge: &Edge) -> bool {
+        self.trusted_proxies(edge).contains(self.peer())
     }
 
     /// The headers that the peer may not send; `None` for a trusted proxy.
-    pub(crate) fn untrusted_headers(&self) -> Option<&UntrustedHeaders> {
+    pub(crate) fn untrusted_headers(&self, edge: &Edge) -> Option<&UntrustedHeaders> {
         let listed = &self.listener().config.untrusted_headers;
-        (!self.peer_trusted()).then_some(listed)
+        (!self.peer_trusted(edge)).then_some(listed)
     }
 
     /// The peer as records show it.

@@ -40,6 +40,7 @@ impl Refusal {
             StatusCode::METHOD_NOT_ALLOWED => {
                 let allowed = match self {
                     Self::NotPost => "POST, OPTIONS",
+                    Self::NotGet => "GET, HEAD",
                     _ => "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH",
                 };
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));

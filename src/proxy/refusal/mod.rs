@@ -77,6 +77,18 @@ pub(crate) enum Refusal {
     /// Not a POST, at one of the gateway's own paths.
     #[error("this path takes a POST")]
     NotPost,
+    /// Neither a GET nor a HEAD, on a route that serves files.
+    #[error("this route serves files, by GET and HEAD")]
+    NotGet,
+    /// No file of this name.
+    #[error("there is no such file")]
+    NoFile,
+    /// A precondition of the request does not hold.
+    #[error("the file is another one than the request wants")]
+    Precondition,
+    /// The directory of a route cannot be read.
+    #[error("the file cannot be read")]
+    FileUnreadable(#[source] std::io::Error),
     /// No session to renew.
     #[error("there is no such live session of yours on this gateway")]
     NoSession,

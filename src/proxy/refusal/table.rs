@@ -24,7 +24,7 @@ impl Refusal {
             Self::OnlySessions => StatusCode::UPGRADE_REQUIRED,
             Self::Upgrade(fault) => fault.status(),
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Connect | Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Connect | Self::NotPost | Self::NotGet => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin(_) | Self::Address | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             // Not this client's fault.
             Self::Quota(Quota::SessionsOfRoute) | Self::Overloaded(_) => {
@@ -32,7 +32,9 @@ impl Refusal {
             }
             Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
-            Self::NoRoute | Self::NoSession => StatusCode::NOT_FOUND,
+            Self::NoRoute | Self::NoSession | Self::NoFile => StatusCode::NOT_FOUND,
+            Self::Precondition => StatusCode::PRECONDITION_FAILED,
+            Self::FileUnreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Stopping | Self::Ramp(_) | Self::NoBackend(_) | Self::NotVerified(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -64,6 +66,10 @@ impl Refusal {
             Self::Forbidden(_) => "forbidden",
             Self::NotVerified(_) => "not_verified",
             Self::NotPost => "not_post",
+            Self::NotGet => "not_get",
+            Self::NoFile => "no_file",
+            Self::Precondition => "precondition",
+            Self::FileUnreadable(_) => "file_unreadable",
             Self::NoSession => "no_session",
             Self::NoRoute => "no_route",
             Self::OnlySessions => "only_sessions",
@@ -108,6 +114,9 @@ impl Refusal {
             | Self::Overloaded(_)
             | Self::Ramp(_)
             | Self::NotPost
+            | Self::NotGet
+            | Self::NoFile
+            | Self::Precondition
             | Self::NoSession
             | Self::NoRoute
             | Self::OnlySessions
@@ -227,6 +236,15 @@ mod tests {
         let none = Refusal::NoBackend("chat".to_owned());
         check(&none, 503, "no_backend", 1013);
         check(&Refusal::ClientStalled, 408, "client_stalled", 1008);
+    }
+
+    #[test]
+    fn files_have_refusals_of_their_own() {
+        check(&Refusal::NotGet, 405, "not_get", 1008);
+        check(&Refusal::NoFile, 404, "no_file", 1008);
+        check(&Refusal::Precondition, 412, "precondition", 1008);
+        let unreadable = Refusal::FileUnreadable(std::io::ErrorKind::Other.into());
+        check(&unreadable, 500, "file_unreadable", 1008);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::proxy::client::progress::Progress;
 use crate::proxy::request::record::{AnswerState, Report};
-use crate::proxy::streams::body::Watch;
 use crate::proxy::streams::pool::Kept;
+use crate::proxy::streams::watch::Watch;
 
 /// A backend's answer on its way to the client.
 pub(crate) struct Passing {

@@ -85,10 +85,11 @@ impl Received {
     ) -> Self {
         let worker = &connection.worker;
         let id = worker.name_request();
-        let trusted = connection.peer_trusted();
+        let edge = &generation.edge;
+        let trusted = connection.peer_trusted(edge);
         let named = forwarded::request_id(&head.headers).filter(|_| trusted);
         let request_id = named.map_or_else(|| id.to_string(), str::to_owned).into();
-        let networks = &connection.listener().config.trusted_proxies;
+        let networks = connection.trusted_proxies(edge);
         let (peer, tls) = (connection.peer(), connection.tls);
         let client = forwarded::client(&head.headers, peer, networks, tls);
         let unreadable = client.err();

@@ -30,7 +30,7 @@ pub(crate) fn backend_headers(placed: &Placed<'_>, client: HeaderMap, session: b
     fields.remove("expect");
     let hop = Forwarding {
         peer: connection.addresses.client.map(|peer| peer.ip()),
-        trusted: connection.peer_trusted(),
+        trusted: connection.peer_trusted(&received.generation.edge),
         scheme: received.client.scheme(),
         tls: connection.tls,
         untrusted,

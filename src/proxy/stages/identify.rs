@@ -199,7 +199,9 @@ async fn forward_auth(
         client: received.client.address.to_string(),
         request_id: &received.request_id,
         headers: &head.headers,
-        untrusted: received.connection.untrusted_headers(),
+        untrusted: received
+            .connection
+            .untrusted_headers(&received.generation.edge),
     };
     let worker = &received.connection.worker;
     let services = &worker.shared.verifiers.services;

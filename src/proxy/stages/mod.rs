@@ -8,6 +8,7 @@ mod backend_headers;
 pub(crate) mod challenge;
 pub(crate) mod discovery;
 pub(crate) mod endpoints;
+pub(crate) mod files;
 pub(crate) mod forward;
 pub(crate) mod guard;
 mod identify;

@@ -19,8 +19,9 @@ use crate::proxy::request::received::Received;
 use crate::proxy::request::record::{AnswerState, Report};
 use crate::proxy::stages::answer::Reply;
 use crate::proxy::streams::activity::StreamActivity;
-use crate::proxy::streams::body::{Outgoing, Watch as _};
+use crate::proxy::streams::body::Outgoing;
 use crate::proxy::streams::pool::Kept;
+use crate::proxy::streams::watch::Watch as _;
 
 /// Passes an answer on. `keep` is its connection, where that may carry another request.
 pub(crate) fn pass_on(

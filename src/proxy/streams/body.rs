@@ -1,5 +1,5 @@
-//! Bodies on their way through: streamed ones of the other side, and the gateway's own small ones.
-//! A `Watch` on a body acts when it ends, however it ends.
+//! Bodies on their way through: streamed ones of the other side, files, and the gateway's own small
+//! ones.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use crate::proxy::streams::file::FileBody;
+use crate::proxy::streams::watch::{BrokenBody, Watch};
 
 /// A body that the gateway sends, to a client or to a backend.
 pub(crate) enum Outgoing<W = ()> {
@@ -16,28 +19,14 @@ pub(crate) enum Outgoing<W = ()> {
     Gateway(Option<Bytes>),
     /// The other side's, as it comes.
     Streamed(Box<Streamed<W>>),
+    /// A file, piece by piece.
+    File(Box<FileBody<W>>),
 }
 
 /// A body that is passed on.
 pub(crate) struct Streamed<W> {
     incoming: Incoming,
     watch: W,
-}
-
-/// Follows a body.
-pub(crate) trait Watch {
-    /// Bytes were passed on.
-    fn passed(&mut self, bytes: usize);
-    /// The body came to its proper end.
-    fn ended(&mut self);
-    /// The body broke off.
-    fn failed(&mut self);
-}
-
-impl Watch for () {
-    fn passed(&mut self, _: usize) {}
-    fn ended(&mut self) {}
-    fn failed(&mut self) {}
 }
 
 impl<W> Outgoing<W> {
@@ -54,12 +43,12 @@ impl<W> Outgoing<W> {
 
 impl<W: Watch + Unpin> Body for Outgoing<W> {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenBody;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Gateway(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
@@ -77,8 +66,9 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
                     Poll::Ready(Some(Err(_))) => body.watch.failed(),
                     Poll::Pending => {}
                 }
-                poll
+                poll.map_err(BrokenBody::Streamed)
             }
+            Self::File(file) => file.poll(cx),
         }
     }
 
@@ -87,6 +77,7 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
             Self::Empty => true,
             Self::Gateway(bytes) => bytes.is_none(),
             Self::Streamed(body) => body.incoming.is_end_stream(),
+            Self::File(file) => file.left() == 0,
         }
     }
 
@@ -97,6 +88,7 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
             Self::Streamed(body) => body.incoming.size_hint(),
+            Self::File(file) => SizeHint::with_exact(file.left()),
         }
     }
 }

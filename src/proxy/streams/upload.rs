@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use crate::proxy::streams::body::Watch;
+use crate::proxy::streams::watch::Watch;
 
 /// Follows a request's body as it goes up.
 #[derive(Clone, Default)]

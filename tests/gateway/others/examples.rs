@@ -116,6 +116,20 @@ async fn the_chat_without_a_server_sends_to_all_clients_in_the_room() {
     talk_in_browser(&gateway).await;
 }
 
+/// One binary: the browser gets the page from where its sockets go.
+#[tokio::test]
+async fn the_page_and_its_sockets_come_from_one_gateway() {
+    let text = read("page/gateway.toml");
+    let command = "# cargo run -- run --config examples/page/gateway.toml\n";
+    assert!(text.starts_with(command), "it begins with {command}");
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = text.replace("\"public\"", &format!("{:?}", example("page/public")));
+    let gateway = Gateway::start(&text).await;
+    talk_in_rooms(&gateway).await;
+    let url = format!("http://{}/", gateway.address());
+    run_client(Language::Node, "chat_page", vec![url]).await;
+}
+
 /// The producer is a gateway, too: what its client sends is a record of the topic.
 #[tokio::test]
 async fn prices_of_kafka_reach_all_who_listen() {

@@ -2,6 +2,8 @@
 //! records.
 
 mod answers;
+mod behind_cdn;
+mod files;
 mod forged;
 mod http;
 mod origin;

@@ -1,5 +1,5 @@
-// Opens examples/browser/index.html twice in headless Chromium; each window says something, and
-// both must show both. Usage: chat_page.mjs file:///path/to/index.html
+// Opens the page of a chat twice in headless Chromium; each window says something, and both must
+// show both. Usage: chat_page.mjs URL
 import { withChromium } from "./chromium.mjs";
 import { fail, report, step } from "./steps.mjs";
 

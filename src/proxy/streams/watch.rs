@@ -1,0 +1,30 @@
+//! What follows a body on its way: a `Watch` acts when it ends, however it ends.
+
+use std::io;
+
+/// Follows a body.
+pub(crate) trait Watch {
+    /// Bytes were passed on.
+    fn passed(&mut self, bytes: usize);
+    /// The body came to its proper end.
+    fn ended(&mut self);
+    /// The body broke off.
+    fn failed(&mut self);
+}
+
+impl Watch for () {
+    fn passed(&mut self, _: usize) {}
+    fn ended(&mut self) {}
+    fn failed(&mut self) {}
+}
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenBody {
+    /// The other side's.
+    #[error(transparent)]
+    Streamed(#[from] hyper::Error),
+    /// A file could not be read to its end.
+    #[error("the file cannot be read")]
+    File(#[source] io::Error),
+}
