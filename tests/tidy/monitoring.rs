@@ -33,6 +33,9 @@ fn expressions() -> Vec<(String, String)> {
     let folder = root().join("deploy/grafana");
     for file in fs::read_dir(folder).expect("dashboards") {
         let path = file.expect("a file").path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
         let text = fs::read_to_string(&path).expect("a dashboard");
         let dashboard: Value = serde_json::from_str(&text).expect("JSON");
         collect(&dashboard, &file_name(&path), &mut found);

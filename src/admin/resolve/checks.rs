@@ -13,7 +13,7 @@ use crate::base::clock;
 use crate::config::snapshot::AuthMethod;
 use crate::core::auth::{Authenticator, Claims, CredentialFault, Denial, IssuerKeys, Principal};
 use crate::core::http::origin;
-use crate::core::routing::{Matched, credential, has_one_reading};
+use crate::core::routing::{Matched, Route, credential, has_one_reading};
 use crate::core::wire::handshake::UpgradeFault;
 use crate::proxy::unmet;
 
@@ -118,14 +118,20 @@ pub(super) fn check(
         let detail = format!("`{rule}` does not hold");
         return checked.refuse(403, "forbidden", detail);
     }
+    match unfit(route, parts) {
+        Some((status, reason, detail)) => checked.refuse(status, reason, detail),
+        None => checked,
+    }
+}
+
+/// Why the route itself does not take the request: status, reason, and the reason in words.
+fn unfit(route: &Route, parts: &Parts) -> Option<(u16, &'static str, &'static str)> {
     if route.is_at_broker() && !parts.websocket && route.config.messages.sse.is_none() {
-        let detail = "this route takes WebSockets only";
-        return checked.refuse(426, "only_sessions", detail);
+        return Some((426, "only_sessions", "this route takes WebSockets only"));
     }
-    if route.files().is_some() && !matches!(parts.method, Method::GET | Method::HEAD) {
-        return checked.refuse(405, "not_get", "this route serves files, by GET and HEAD");
-    }
-    checked
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let by_others = route.files().is_some() && !reads;
+    by_others.then_some((405, "not_get", "this route serves files, by GET and HEAD"))
 }
 
 /// Why the principal is unknown.

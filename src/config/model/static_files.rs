@@ -14,7 +14,8 @@ pub struct StaticFiles {
     /// The file that stands for its directory.
     pub index: String,
     /// The file that a navigation gets if there is none of its path, with status 200: the page of
-    /// an application that routes by itself. Scripts, pictures and calls of APIs get 404. None: 404.
+    /// an application that routes by itself. Scripts, pictures and calls of APIs get 404. None:
+    /// 404.
     pub fallback: Option<String>,
     /// `Cache-Control` of files. Default: `no-cache`, which means that a browser asks each time and
     /// gets 304 while the file is the same; `private, no-cache` on routes with authenticators.

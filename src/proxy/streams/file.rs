@@ -73,8 +73,6 @@ impl<W: Watch> FileBody<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use http_body_util::BodyExt as _;
 
     use super::*;

@@ -76,17 +76,12 @@ fn is_named(coding: Coding, name: &str) -> bool {
 /// original is always right.
 fn thousandths(parameters: &str) -> u16 {
     let mut parameters = parameters.split(';').map(str::trim);
-    let weight = parameters.find_map(|one| one.strip_prefix("q=").or(one.strip_prefix("Q=")));
+    let named = |one: &str| one.starts_with("q=") || one.starts_with("Q=");
+    let weight = parameters.find(|one| named(one)).map(|one| &one[2..]);
     let Some(weight) = weight else {
         return 1000;
     };
     match weight.parse::<f32>() {
-        // Cannot be negative, and is at most 1,000.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the range is checked"
-        )]
         Ok(weight) if (0.0..=1.0).contains(&weight) => (weight * 1000.0) as u16,
         _ => 0,
     }
