@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -29,9 +29,12 @@ use crate::config::pem::{self, Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, DocumentRights, Snapshot};
 use crate::config::span::KeyPath;
 use crate::config::validate::{CertificateFault, Environment, FileContent, validate};
+use crate::control::load::within::holder;
 use crate::control::{exposed, served};
 use crate::io::file;
 use crate::io::tls::client::Roots;
+
+mod within;
 
 /// The default configuration file.
 pub const DEFAULT_PATH: &str = "gateway.toml";
@@ -376,21 +379,6 @@ impl<'a> World<'a> {
         aws_lc_rs::sign::any_supported_type(&key)
             .map_err(|_| format!("{shown} holds a key of no known kind"))
     }
-}
-
-/// The directory that holds `path`, as it is written.
-fn holder<'d>(directories: &'d [PathBuf], path: &Path) -> Option<&'d Path> {
-    let climbs = path.components().any(|part| part == Component::ParentDir);
-    let asked = without_dots(path);
-    let mut directories = directories.iter();
-    let known = directories.find(|known| asked.starts_with(without_dots(known)));
-    known.filter(|_| !climbs).map(PathBuf::as_path)
-}
-
-/// The same path without its `.` components.
-fn without_dots(path: &Path) -> PathBuf {
-    let parts = path.components();
-    parts.filter(|part| *part != Component::CurDir).collect()
 }
 
 fn no_x509(path: &Path) -> String {

@@ -134,7 +134,7 @@ impl RoutingTable {
             .collect();
         let files = files(snapshot).map(|config| {
             let before = previous.and_then(|table| table.files.as_ref());
-            Upstream::compile(config, before, &residents, now, purpose)
+            Upstream::compile((config, None), before, &residents, now, purpose)
         });
         if purpose == Purpose::Swap {
             residents.prune();
@@ -156,18 +156,7 @@ impl RoutingTable {
             })
             .collect();
         routes.sort_by(|a, b| a.config.name.cmp(&b.config.name));
-        let same = previous.filter(|table| same(table.routes.iter(), routes.iter()));
-        let (matcher, lookalikes) = match same {
-            Some(table) => (Arc::clone(&table.matcher), table.lookalikes.clone()),
-            None => {
-                let ranked = ranked(&routes);
-                let mut matcher = Matcher::default();
-                for route in &ranked {
-                    matcher.insert(route.config.path.segments(), route);
-                }
-                (Arc::new(matcher), Lookalikes::of(&ranked).map(Arc::new))
-            }
-        };
+        let (matcher, lookalikes) = matching(&routes, previous);
         Self {
             generation,
             digest: Digest::of([
@@ -329,6 +318,22 @@ fn files(snapshot: &Snapshot) -> Option<&Arc<snapshot::Upstream>> {
         snapshot::Action::Static(_, upstream) => Some(upstream),
         snapshot::Action::Forward(_) | snapshot::Action::Redirect(_) => None,
     })
+}
+
+/// How paths find `routes`: as in `previous` if the routes are the same.
+fn matching(
+    routes: &[Arc<Route>],
+    previous: Option<&RoutingTable>,
+) -> (Arc<Matcher>, Option<Arc<Lookalikes>>) {
+    if let Some(table) = previous.filter(|table| same(table.routes.iter(), routes.iter())) {
+        return (Arc::clone(&table.matcher), table.lookalikes.clone());
+    }
+    let ranked = ranked(routes);
+    let mut matcher = Matcher::default();
+    for route in &ranked {
+        matcher.insert(route.config.path.segments(), route);
+    }
+    (Arc::new(matcher), Lookalikes::of(&ranked).map(Arc::new))
 }
 
 /// Whether they are the very same ones.
