@@ -11,6 +11,7 @@ mod messages;
 mod presence;
 mod query;
 mod replays;
+mod responses;
 mod rights;
 mod slice;
 mod tap;
@@ -52,6 +53,7 @@ pub use messages::{
 pub use presence::{PresenceFeed, PresenceNote, RosterAsk};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
 pub use replays::{ReplayRequest, Replays};
+pub use responses::{Flight, Responses, StoredResponse};
 pub use rights::{RightCounts, Rights};
 pub use slice::{SLICE_MAX, Slice, Sliced};
 pub use tap::{TapAnswer, TapReader, TapReporter, TappedFrame, tap};
@@ -85,6 +87,8 @@ pub struct Live {
     handing_over: ArcSwapOption<HandingOver>,
     gateway_addresses: OnceLock<GatewayAddresses>,
     instance: u64,
+    /// Responses of backends that are kept in memory.
+    pub responses: Responses,
     /// What happens, for operators.
     events: Events,
     /// What clients get who ask for the list of gateways.
@@ -146,6 +150,7 @@ impl Live {
             handing_over: ArcSwapOption::empty(),
             gateway_addresses: OnceLock::new(),
             instance,
+            responses: Responses::default(),
             events: Events::new(instance),
             gateway_list: ArcSwap::from_pointee(Bytes::from_static(b"{\"gateways\":[]}")),
             state: OnceLock::new(),
@@ -253,6 +258,7 @@ impl Live {
         let outcome = change(&mut next);
         let new = Arc::new(next);
         self.generation.store(Arc::clone(&new));
+        self.responses.resize(new.edge.cache_memory);
         (Swap { old, new }, outcome)
     }
 

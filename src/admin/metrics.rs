@@ -8,7 +8,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
 
 use crate::admin::gateway::VERSION;
-use crate::admin::{Gateway, certificates, scaling, sources};
+use crate::admin::{Gateway, cache, certificates, scaling, sources};
 use crate::base::clock;
 use crate::base::revocation::RevocationOrigin;
 use crate::base::source_id::SourceId;
@@ -45,6 +45,7 @@ fn read(gateway: &Gateway, form: Exposition) -> String {
     read_configuration(gateway, &mut reading);
     read_events(gateway, &mut reading);
     read_load(gateway, &mut reading);
+    cache::read(gateway, &mut reading);
     read_revocations(gateway, &mut reading);
     certificates::read(gateway, &mut reading);
     read_workers(gateway, &mut reading);

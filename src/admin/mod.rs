@@ -5,6 +5,7 @@
 
 pub(crate) mod api_socket;
 pub mod backends;
+mod cache;
 pub mod certificates;
 mod config;
 mod connection;

@@ -22,12 +22,11 @@ use crate::admin::openapi::document;
 use crate::admin::page::Paging;
 use crate::admin::resolve::{Asked, Explanation};
 use crate::admin::resource::Resource;
-use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    backends, certificates, config, credentials, departures, events, findings, log, metrics,
-    preview, quotas, rebalance, resolve, routes, scale_in, scaling, sources, status, tokens,
-    traffic, ui, upstreams, whoami,
+    backends, cache, certificates, config, credentials, departures, events, findings, log, metrics,
+    preview, quotas, rebalance, resolve, revocations, routes, scale_in, scaling, sources, status,
+    tokens, traffic, ui, upstreams, whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -37,6 +36,7 @@ pub(super) fn resources() -> Vec<Resource> {
     all.extend(gateway());
     all.extend(configuration());
     all.extend(traffic());
+    all.extend(cache::resources());
     all.extend(sessions::many());
     all.extend(messages::all());
     all.extend(sessions::one());

@@ -130,6 +130,7 @@ pub(crate) mod tests {
                 path: None,
                 status: 308,
             }),
+            cache: None,
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
             origins: OriginRule::default(),

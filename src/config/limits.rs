@@ -156,6 +156,8 @@ pub enum Priority {
 /// What the whole node takes; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeLimits {
+    /// Bytes that responses in memory may take. Default 64 MiB.
+    pub cache_memory: u64,
     /// Live sessions, including those in their handshake.
     pub sessions_max: usize,
     /// TLS handshakes with clients and upgrades that wait for their answer.

@@ -3,19 +3,18 @@
 //! parse.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::addr::{BackendAddr, ListenAddr, Networks, OwnAddresses};
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::path::PathRules;
-use crate::base::secret::{GuardedUrl, Secret};
+use crate::base::secret::GuardedUrl;
 use crate::config::consul_service::ConsulService;
 use crate::config::dns_name::DnsName;
 use crate::config::kubernetes_service::KubernetesService;
@@ -24,8 +23,10 @@ use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern};
 
 mod acme;
+mod admin;
 mod auth;
 mod broker;
+mod cache;
 mod discovery;
 mod events;
 mod failover;
@@ -40,14 +41,17 @@ mod service;
 mod sources;
 mod state;
 mod static_files;
+mod upstream_tls;
 
 pub use acme::{Acme, AcmeChallenge};
+pub use admin::{Admin, AdminFleet, Token};
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource,
     ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
 pub use broker::{Broker, BrokerKind, BrokerServer, PresenceTo, SaslMechanism, SignIn};
+pub use cache::CacheRules;
 pub use discovery::Discovery;
 pub use events::{EventFiles, Events};
 pub use failover::{Failover, ZonePreference};
@@ -68,6 +72,7 @@ pub use service::ServiceTls;
 pub use sources::{Consul, Dns, DocumentRights, Etcd, Sources};
 pub use state::{State, StateKind};
 pub use static_files::StaticFiles;
+pub use upstream_tls::UpstreamTls;
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -135,47 +140,6 @@ pub struct Node {
     pub state_dir: Option<PathBuf>,
     /// What opens and seals TLS records. Default: the gateway.
     pub tls_records: TlsRecords,
-}
-
-/// `[admin]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Default `127.0.0.1:9900`.
-    pub listen: ListenAddr,
-    /// Permissions of a unix socket. Default 0600.
-    pub socket_mode: u32,
-    /// The bearer token; there is always one where `listen` is not local.
-    pub token: Option<Token>,
-    /// Opens what only shows.
-    pub read_token: Option<Token>,
-    /// None: plain HTTP.
-    pub tls: Option<ListenerTls>,
-    /// Subjects of client certificates that may change something; empty: all.
-    pub operators: Vec<String>,
-    /// How the others of the fleet are asked.
-    pub fleet: AdminFleet,
-}
-
-/// A token of the admin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    /// The token.
-    pub secret: Secret,
-    /// From then on it is refused.
-    pub expires: Option<SystemTime>,
-}
-
-/// `admin.fleet`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AdminFleet {
-    /// What is registered instead of the address that the admin API listens on.
-    pub advertise: Option<SocketAddr>,
-    /// Where the others are; no other registered address is asked.
-    pub networks: Networks,
-    /// The token for them.
-    pub token: Option<Secret>,
-    /// Verifies those that speak TLS.
-    pub tls: Option<UpstreamTls>,
 }
 
 /// The upstream of routes without a backend, whose clients' messages go to the broker. It has no
@@ -340,15 +304,6 @@ pub struct Passive {
     pub early_close: Duration,
 }
 
-/// TLS to backends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// PEM roots; default the system's.
-    pub ca: Option<PathBuf>,
-    /// Name for SNI and verification; default the backend's host.
-    pub server_name: Option<String>,
-}
-
 /// A version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyVersion {
@@ -381,6 +336,8 @@ pub struct Route {
     pub subprotocols: Vec<String>,
     /// Its target.
     pub action: Action,
+    /// Keeps responses to ordinary requests in memory. Default: none.
+    pub cache: Option<CacheRules>,
     /// Changes of the request line.
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.

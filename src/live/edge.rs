@@ -24,6 +24,8 @@ pub struct Edge {
     /// Memory that the system gives the node, 0 if that is not known; the limit where the operator
     /// sets none.
     pub memory_allowance: u64,
+    /// Bytes that responses in memory may take.
+    pub cache_memory: u64,
     listeners: Vec<ListenerEdge>,
 }
 
@@ -59,6 +61,7 @@ impl Edge {
                 reserve: routes.any(|route| route.priority == Priority::High),
             },
             memory_allowance,
+            cache_memory: limits.cache_memory,
             listeners: listeners.collect(),
         }
     }

@@ -14,6 +14,7 @@ use crate::proxy::request::traced::TraceEnd;
 use crate::proxy::stages::admit::admit;
 use crate::proxy::stages::answer::{AfterSwitch, Answer, Reply};
 use crate::proxy::stages::authenticate::authenticate;
+use crate::proxy::stages::cached::cached;
 use crate::proxy::stages::files;
 use crate::proxy::stages::forward::forward;
 use crate::proxy::stages::listen::listen;
@@ -103,11 +104,12 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
     }
 }
 
-/// Answers an ordinary request.
+/// Answers an ordinary request: with a file, from memory, or by a backend.
 async fn ordinary(placed: &Placed<'_>, head: Parts, body: Incoming) -> Result<Reply, Refusal> {
-    match placed.route.files() {
-        Some(files) => Box::pin(files::serve(placed, files, &head)).await,
-        None => forward(placed, head, body).await,
+    match (placed.route.files(), &placed.route.config.cache) {
+        (Some(files), _) => Box::pin(files::serve(placed, files, &head)).await,
+        (None, Some(rules)) => Box::pin(cached(placed, rules, head, body)).await,
+        (None, None) => forward(placed, head, body).await,
     }
 }
 
@@ -182,7 +184,7 @@ mod tests {
         let offer = offer.expect("a websocket");
         let [one, two, three] = [(); 3].map(|()| run(incoming("")));
         let ordinary = size_of_val(&ordinary(&placed, request(), one));
-        assert!(ordinary <= 3_600, "an ordinary request: {ordinary} bytes");
+        assert!(ordinary <= 3_900, "an ordinary request: {ordinary} bytes");
         let session = size_of_val(&switch(placed, fields, &offer));
         assert!(session <= 4_000, "a session: {session} bytes");
         let way = size_of_val(&road(&received, request(), two));

@@ -8,7 +8,7 @@ use crate::config::model::listener::ListenerTls;
 use crate::config::model::value::{SecretSource, Size, TokenSource};
 
 /// Who this gateway is.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
     /// Shown in status and records. Default: the host's name.
@@ -33,8 +33,28 @@ pub struct Node {
     /// Memory from which on no client is let in: `"2 GiB"`, or 0 for no limit. Default: nine
     /// tenths of what the control group allows.
     pub memory_max: Option<Size>,
+    /// Memory for responses of backends, of all routes with `cache` together. Without room, what is
+    /// used least goes.
+    pub cache_memory: Size,
     /// How many bits of an address are one client, for every limit per address.
     pub address_prefix: AddressPrefix,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            name: None,
+            zone: None,
+            workers: 0,
+            state_dir: None,
+            tls_records: TlsRecords::default(),
+            sessions_max: 0,
+            handshakes_max: 0,
+            memory_max: None,
+            cache_memory: Size(64 << 20),
+            address_prefix: AddressPrefix::default(),
+        }
+    }
 }
 
 /// What opens and seals TLS records.

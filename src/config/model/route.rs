@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
+use crate::config::model::cache::Cache;
 use crate::config::model::limits::{NetworksFile, RouteLimits};
 use crate::config::model::publish::{GroupFrom, MessageQueue, Presence, PublishTo, Sse, Subscribe};
 use crate::config::model::static_files::StaticFiles;
@@ -47,6 +48,9 @@ pub struct Route {
     /// Required, or `upstream` or `redirect`. Files of a directory are the answer.
     #[serde(rename = "static")]
     pub static_files: Option<StaticFiles>,
+    /// Keeps responses to ordinary requests in memory: `{}` is enough. Only what a backend declares
+    /// to be fresh for all (`Cache-Control: max-age=60`). Default: nothing is kept.
+    pub cache: Option<Cache>,
     /// Changes of the request line.
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
@@ -157,6 +161,7 @@ impl Default for Route {
             upstream: None,
             redirect: None,
             static_files: None,
+            cache: None,
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
             authenticate: Vec::new(),

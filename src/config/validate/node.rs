@@ -6,7 +6,7 @@ use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
-use crate::config::model;
+use crate::config::model::{self, Size};
 use crate::config::snapshot::{Admin, AdminFleet, Node, TlsRecords, Token};
 use crate::config::validate::listener::networks;
 use crate::config::validate::scope::Scope;
@@ -15,6 +15,8 @@ use crate::config::validate::upstream::upstream_tls;
 use crate::config::validate::values::{expires, listen_address, secret, socket_mode};
 
 const WORKERS_MAX: usize = 1024;
+const CACHE_MEMORY_MIN: Size = Size(16 << 10);
+const CACHE_MEMORY_MAX: Size = Size(1 << 40);
 
 pub(super) fn node(at: &Scope<'_>, model: &model::Node) -> Option<Node> {
     let name = match &model.name {
@@ -37,7 +39,10 @@ pub(super) fn limits(at: &Scope<'_>, model: &model::Node) -> Option<NodeLimits> 
     let prefix = at.key("address_prefix");
     let v4 = prefix.key("v4").within(model.address_prefix.v4, 8..=32);
     let v6 = prefix.key("v6").within(model.address_prefix.v6, 16..=128);
+    let cache_memory = at.key("cache_memory");
+    let cache_memory = cache_memory.within(model.cache_memory, CACHE_MEMORY_MIN..=CACHE_MEMORY_MAX);
     Some(NodeLimits {
+        cache_memory: cache_memory?.0,
         sessions_max: model.sessions_max,
         handshakes_max: model.handshakes_max,
         memory_max: model.memory_max.map(|size| size.0),

@@ -11,7 +11,7 @@ use crate::config::layers::Part;
 use crate::config::model::{self, Size};
 use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
-    Action, BROKER_UPSTREAM, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts,
+    Action, BROKER_UPSTREAM, CacheRules, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts,
     STATIC_UPSTREAM, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
@@ -26,6 +26,8 @@ const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
 /// A week.
 const STICK_FOR_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
+/// A body is collected in memory before it is kept.
+const OBJECT_BYTES_MAX: Size = Size(64 << 20);
 
 /// Entries of a route's lists.
 const HOSTS_MAX: usize = 256;
@@ -51,6 +53,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     });
     let subprotocols = subprotocols(&at.key("subprotocols"), &model.subprotocols);
     let action = action(at, model, whole, path.as_ref());
+    let cache = cache(&at.key("cache"), model.cache.as_ref());
     let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let auth = auth::route(at, model, &whole.authenticators, path.as_ref());
@@ -80,6 +83,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         query: query?,
         subprotocols: subprotocols?,
         action: action?,
+        cache: cache?,
         rewrite: rewrite?,
         request_headers: request_headers?,
         auth: auth?,
@@ -272,6 +276,17 @@ fn action(
             None
         }
     }
+}
+
+fn cache(at: &Scope<'_>, model: Option<&model::Cache>) -> Option<Option<CacheRules>> {
+    let Some(model) = model else {
+        return Some(None);
+    };
+    let bytes = at
+        .key("object_bytes")
+        .within(model.object_bytes, Size(1)..=OBJECT_BYTES_MAX)?;
+    let object_bytes = bytes.0.try_into().ok()?;
+    Some(Some(CacheRules { object_bytes }))
 }
 
 fn limits(at: &Scope<'_>, model: &model::RouteLimits) -> Option<RouteLimits> {

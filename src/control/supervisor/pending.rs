@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::telemetry::events::difference;
 
 /// Keys of `[node]` that take effect at once, unlike the rest of it.
-const AT_ONCE: [&str; 5] = [
+const AT_ONCE: [&str; 6] = [
+    "cache_memory",
     "zone",
     "sessions_max",
     "handshakes_max",

@@ -137,6 +137,9 @@ pub(crate) enum Refusal {
     /// A fresh connection took nothing.
     #[error("the backend ended the connection before the request")]
     Unsent,
+    /// The request wants no answer but one from memory, and there is none.
+    #[error("no response to this is in memory")]
+    NotCached,
     /// The backend took too long.
     #[error("the backend did not answer in time")]
     TimedOut,

@@ -46,7 +46,7 @@ impl Refusal {
             | Self::Unsent
             | Self::UnaskedSwitch => StatusCode::BAD_GATEWAY,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
-            Self::TimedOut | Self::BackendStalled => StatusCode::GATEWAY_TIMEOUT,
+            Self::TimedOut | Self::BackendStalled | Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -87,6 +87,7 @@ impl Refusal {
             Self::ClientStalled => "client_stalled",
             Self::BackendStalled => "backend_stalled",
             Self::TimedOut => "timed_out",
+            Self::NotCached => "not_cached",
         }
     }
 
@@ -124,6 +125,7 @@ impl Refusal {
             | Self::UnaskedSwitch
             | Self::BodyIncomplete
             | Self::Unsent
+            | Self::NotCached
             | Self::TimedOut => return None,
             other => causes::chain(other),
         };

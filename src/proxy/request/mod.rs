@@ -4,6 +4,7 @@
 
 pub(crate) mod admitted;
 pub(crate) mod authenticated;
+pub(crate) mod filling;
 pub(crate) mod passing;
 pub(crate) mod placed;
 pub(crate) mod received;

@@ -263,6 +263,7 @@ fn reply(
     let mut passing = Passing {
         report,
         keep: None,
+        filling: None,
         progress: Rc::clone(&received.progress),
     };
     let body = match body.filter(|(_, range)| !range.is_empty()) {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
+use http::response::Parts as ResponseHead;
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
@@ -26,6 +27,7 @@ use crate::proxy::stages::answer::Reply;
 use crate::proxy::stages::backend_headers::backend_headers;
 use crate::proxy::stages::pass_on::{cases, pass_on, settle_framing};
 use crate::proxy::stages::upgrade::backend_tls;
+use crate::proxy::streams::activity::StreamActivity;
 use crate::proxy::streams::body::Outgoing;
 use crate::proxy::streams::interim;
 use crate::proxy::streams::pool::{self, Kept, Key, Sender};
@@ -72,15 +74,66 @@ struct Lane {
     login: bool,
 }
 
+/// The answer of a backend, of which nothing has been passed on.
+pub(crate) struct Arrived {
+    lease: BackendLease,
+    head: ResponseHead,
+    body: Incoming,
+    activity: Rc<StreamActivity>,
+    keep: Option<Kept>,
+}
+
+impl Arrived {
+    /// Its status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// Its fields, without those of its connection once it is passed on.
+    pub(crate) fn fields(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The length of its body, if that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// Passes it on.
+    pub(crate) fn pass_on(self, placed: &Placed<'_>) -> Reply {
+        let answer = (self.head, self.body);
+        pass_on(placed, &self.lease, answer, self.activity, self.keep)
+    }
+
+    /// It is not passed on; its connection is kept if it has no body.
+    pub(crate) fn finish(self) {
+        if let Some(keep) = self.keep.filter(|_| self.body.is_end_stream()) {
+            keep.give_back();
+        }
+    }
+}
+
 /// Forwards an ordinary request and passes the answer on.
 ///
 /// # Errors
-/// When no candidate answers, or the answer is not valid.
+/// As [`exchange`].
 pub(crate) async fn forward(
     placed: &Placed<'_>,
     head: Parts,
     body: Incoming,
 ) -> Result<Reply, Refusal> {
+    Ok(exchange(placed, head, body).await?.pass_on(placed))
+}
+
+/// Forwards an ordinary request.
+///
+/// # Errors
+/// When no candidate answers, or the answer is not valid.
+pub(crate) async fn exchange(
+    placed: &Placed<'_>,
+    head: Parts,
+    body: Incoming,
+) -> Result<Arrived, Refusal> {
     let received = placed.received;
     let connection = &received.connection;
     let timeouts = &placed.route.config.timeouts;
@@ -113,7 +166,7 @@ pub(crate) async fn forward(
                         shared,
                         login,
                     };
-                    return settle(placed, &lease, answer, lane);
+                    return settle(placed, lease, answer, lane);
                 }
                 Err(KeptError::Closed(again)) => request = *again,
                 Err(KeptError::Failed(error)) => return Err(failed(placed, &lease, error)),
@@ -137,7 +190,7 @@ pub(crate) async fn forward(
             shared,
             login,
         };
-        return settle(placed, &lease, answer, lane);
+        return settle(placed, lease, answer, lane);
     }
     Err(candidates.exhausted().into())
 }
@@ -270,13 +323,13 @@ fn failed(placed: &Placed<'_>, lease: &BackendLease, error: SendError) -> Refusa
     refusal
 }
 
-/// Checks a backend's answer and passes it on.
+/// Checks a backend's answer.
 fn settle(
     placed: &Placed<'_>,
-    lease: &BackendLease,
+    lease: BackendLease,
     answer: Response<Incoming>,
     lane: Lane,
-) -> Result<Reply, Refusal> {
+) -> Result<Arrived, Refusal> {
     let (mut head, body) = answer.into_parts();
     let login = lane.login || headers::logs_connection_in(&head.headers);
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -297,7 +350,13 @@ fn settle(
         key: lane.key,
         sender: lane.sender,
     });
-    Ok(pass_on(placed, lease, (head, body), activity, keep))
+    Ok(Arrived {
+        lease,
+        head,
+        body,
+        activity,
+        keep,
+    })
 }
 
 #[cfg(test)]

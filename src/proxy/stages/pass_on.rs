@@ -110,6 +110,7 @@ fn passing(placed: &Placed<'_>, lease: &BackendLease, status: StatusCode) -> Pas
     Passing {
         report,
         keep: None,
+        filling: None,
         progress: Rc::clone(&placed.received.progress),
     }
 }

@@ -29,6 +29,13 @@ pub(crate) struct Streamed<W> {
     watch: W,
 }
 
+impl<W> Streamed<W> {
+    /// What follows it.
+    pub(crate) fn watch(&mut self) -> &mut W {
+        &mut self.watch
+    }
+}
+
 impl<W> Outgoing<W> {
     /// The gateway's own text.
     pub(crate) fn own(text: impl Into<Bytes>) -> Self {
@@ -56,7 +63,9 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
                 let poll = Pin::new(&mut body.incoming).poll_frame(cx);
                 match &poll {
                     Poll::Ready(Some(Ok(frame))) => {
-                        body.watch.passed(frame.data_ref().map_or(0, Bytes::len));
+                        if let Some(piece) = frame.data_ref() {
+                            body.watch.passed(piece);
+                        }
                         // Nothing follows trailers, and hyper does not poll again.
                         if frame.is_trailers() || body.incoming.is_end_stream() {
                             body.watch.ended();

@@ -63,7 +63,7 @@ impl<W: Watch> FileBody<W> {
             }
         };
         self.range.start += piece.len() as u64;
-        self.watch.passed(piece.len());
+        self.watch.passed(&piece);
         if self.left() == 0 {
             self.watch.ended();
         }

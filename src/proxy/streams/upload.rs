@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::proxy::streams::watch::Watch;
@@ -46,8 +47,8 @@ impl Upload {
 }
 
 impl Watch for Upload {
-    fn passed(&mut self, bytes: usize) {
-        self.0.bytes.set(self.0.bytes.get() + bytes as u64);
+    fn passed(&mut self, piece: &Bytes) {
+        self.0.bytes.set(self.0.bytes.get() + piece.len() as u64);
     }
 
     fn ended(&mut self) {

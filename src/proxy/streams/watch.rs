@@ -2,10 +2,12 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 /// Follows a body.
 pub(crate) trait Watch {
-    /// Bytes were passed on.
-    fn passed(&mut self, bytes: usize);
+    /// A piece was passed on.
+    fn passed(&mut self, piece: &Bytes);
     /// The body came to its proper end.
     fn ended(&mut self);
     /// The body broke off.
@@ -13,7 +15,7 @@ pub(crate) trait Watch {
 }
 
 impl Watch for () {
-    fn passed(&mut self, _: usize) {}
+    fn passed(&mut self, _: &Bytes) {}
     fn ended(&mut self) {}
     fn failed(&mut self) {}
 }

@@ -40,6 +40,7 @@ pub struct RouteMetrics {
     tls: Family<&'static str>,
     moves: Family<&'static str>,
     published: Family<&'static str>,
+    cached: Family<&'static str>,
 }
 
 /// Made with a route's first session, so that routes without sessions add no series.
@@ -81,6 +82,7 @@ impl RouteMetrics {
             tls: Family::default(),
             moves: Family::default(),
             published: Family::default(),
+            cached: Family::default(),
         }
     }
 
@@ -132,6 +134,12 @@ impl RouteMetrics {
         let labels = &[reason];
         self.counter(&table::SUBSCRIPTIONS_REFUSED, labels)
             .increment(1);
+    }
+
+    /// A request went through the cache.
+    pub fn cached(&self, result: &'static str) {
+        let make = || self.counter(&table::CACHE_REQUESTS, &[result]);
+        self.cached.add(result, 1, make);
     }
 
     /// Published messages were `delivered`, `queued` or `dropped`, summed over sessions.

@@ -170,6 +170,18 @@ table! {
         "Ordinary HTTP requests that were answered, by class of status (2xx, 3xx and so on).";
     HTTP_RESPONSE_SECONDS = WAITS, Seconds, "sessile_http_response_seconds", ["route", "upstream"],
         "Time from the head of an ordinary HTTP request to the head of its response.";
+    CACHE_REQUESTS = Counter, Count, "sessile_cache_requests_total",
+        ["route", "upstream", "result"],
+        "Ordinary requests on routes with a cache, by result: hit, stale (the backend fails), \
+         revalidated (the backend said that the response is still the same), miss, bypass.";
+    CACHE_ENTRIES = Gauge, Count, "sessile_cache_entries", [],
+        "URIs whose responses are in memory.";
+    CACHE_BYTES = Gauge, Bytes, "sessile_cache_bytes", [],
+        "Memory that responses take.";
+    CACHE_BYTES_MAX = Gauge, Bytes, "sessile_cache_max_bytes", [],
+        "Memory that responses may take.";
+    CACHE_WAITING = Gauge, Count, "sessile_cache_waiting", [],
+        "Requests that wait for the response to another one.";
     CONNECT_FAILURES = Counter, Count, "sessile_connect_failures_total",
         ["route", "upstream", "reason"],
         "Attempts to reach a backend that failed, by reason; another backend may have taken the \

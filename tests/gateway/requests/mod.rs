@@ -3,6 +3,7 @@
 
 mod answers;
 mod behind_cdn;
+mod cache;
 mod files;
 mod forged;
 mod http;
