@@ -25,7 +25,7 @@ pub enum DnsName {
     },
 }
 
-/// Why a text is not such a name.
+/// The text is not a name that can be looked up.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is neither a name with a port nor the name of a service")]
 pub struct DnsNameError(String);

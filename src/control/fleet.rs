@@ -16,7 +16,7 @@ pub const BEAT: Duration = Duration::from_secs(5);
 /// A gateway that disappears sooner after its last write deleted its entry; otherwise a lease
 /// expired.
 const LEFT_WITHIN: Duration = Duration::from_secs(12);
-/// For how long a gateway that vanished without a word is remembered.
+/// For how long a gateway that did not sign off is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
 /// The entry of a gateway under `<prefix>/gateways/<node>`. Unknown fields are ignored: gateways of
@@ -74,7 +74,7 @@ pub struct NodeView {
     pub this: bool,
     /// Of the program.
     pub version: String,
-    /// `starting`, `ready`, `stopping`, or `gone` if it vanished without a word.
+    /// `starting`, `ready`, `stopping`, or `gone` if its registration ended without a sign-off.
     pub phase: String,
     /// Where its admin API is.
     pub admin: String,
@@ -105,7 +105,7 @@ pub struct Other {
     pub node: String,
     /// Where its admin API is.
     pub admin: String,
-    /// It vanished without removing its entry.
+    /// Its entry ended without being removed by it.
     pub gone: bool,
 }
 

@@ -60,10 +60,10 @@ pub enum StoreError {
     #[error(transparent)]
     Full(#[from] TooManyRevocations),
     /// The source refused the write, or did not answer.
-    #[error("{0} does not take it: {1}")]
+    #[error("{0} did not accept it: {1}")]
     Source(SourceId, String),
     /// The API does not write configuration files.
-    #[error("it stands in the configuration file; take it out there")]
+    #[error("it is in the configuration file; remove it there")]
     InFile,
 }
 

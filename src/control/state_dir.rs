@@ -31,7 +31,7 @@ pub enum StateDirError {
          as, or change `state_dir` in [node]", .0.display()
     )]
     Create(PathBuf, #[source] io::Error),
-    /// It exists, and nothing can be written there.
+    /// It exists but is not writable.
     #[error(
         "cannot write to the state directory {}; give it to the user that the gateway runs as, or \
          change `state_dir` in [node]", .0.display()

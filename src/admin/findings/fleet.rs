@@ -38,12 +38,12 @@ fn finding(node: &NodeView) -> Option<Finding> {
     };
     let silent = node.silent_seconds;
     if node.phase == "gone" {
-        let detail = format!("it vanished {silent} s ago without a word");
-        return warning("gateway_gone", detail, "look after its machine and its log");
+        let detail = format!("it disappeared {silent} s ago without signing off");
+        return warning("gateway_gone", detail, "check its machine and its log");
     }
     if silent > SILENT_SECONDS {
         let detail = format!("it has been silent for {silent} s");
-        return warning("gateway_silent", detail, "look whether it reaches etcd");
+        return warning("gateway_silent", detail, "check that it can reach etcd");
     }
     if node.duplicate {
         let detail = "another gateway has the same name".to_owned();
@@ -53,7 +53,8 @@ fn finding(node: &NodeView) -> Option<Finding> {
     if node.older {
         let revision = node.revision.unwrap_or_default();
         let detail = format!("its table is older than that of others (revision {revision})");
-        let remedy = "`sessile doctor` on that gateway says what it refuses or why it is behind";
+        let remedy =
+            "run `sessile doctor` on that gateway: it shows what is refused or what it waits for";
         return warning("gateway_behind", detail, remedy);
     }
     if node.differs {

@@ -51,7 +51,7 @@ impl FleetClient {
     /// Why it is not asked.
     fn url(&self, other: &Other, target: &str) -> Result<Uri, String> {
         if other.gone {
-            return Err("it vanished without a word".to_owned());
+            return Err("its registration ended without a sign-off".to_owned());
         }
         let (scheme, address) = match other.admin.strip_prefix("https://") {
             Some(address) => ("https", address),

@@ -96,7 +96,7 @@ struct Counts {
     backends: BTreeMap<(UpstreamName, BackendId), u64>,
     /// By the hash of upstream and key: a count needs no copy of the key.
     keys: HashMap<u64, u64>,
-    /// Unpredictable, so that nobody makes two keys look like one.
+    /// Unpredictable, so that a client cannot choose two keys that collide.
     hasher: RandomState,
 }
 

@@ -9,8 +9,8 @@ use crate::cli::args::target::AdminArgs;
 
 pub(super) const SESSIONS_EXAMPLES: &str = "\
 Examples:
-  sessile sessions --sort -byte_rate          who sends most right now
-  sessile sessions --sort -round_trip         who is slow to answer pings
+  sessile sessions --sort -byte_rate          the highest rates first
+  sessile sessions --sort -round_trip         slowest answers to pings first
   sessile sessions --principal ann --json     all about a user's sessions
   sessile sessions --principal ann --all --since 1d   live ones and those that ended
   sessile sessions --fleet --principal ann    on every gateway

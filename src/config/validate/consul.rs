@@ -10,8 +10,8 @@ use crate::config::validate::scope::Scope;
 use crate::config::validate::service;
 use crate::config::validate::values::secret;
 
-/// How long a query may wait for a change. Answers are signs of life, and a source without one for
-/// a minute lags.
+/// Bounds of the time that a query may wait for a change. A source without an answer for a minute
+/// counts as lagging.
 const QUERY_MIN: Duration = Duration::from_millis(100);
 const QUERY_MAX: Duration = Duration::from_secs(45);
 

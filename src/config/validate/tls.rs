@@ -91,7 +91,7 @@ fn ticket_keys(at: &Scope<'_>, model: &TextOr<model::TicketKeysFile>) -> Option<
         TextOr::Text(word) if word == "etcd" => return Some(TicketKeySource::Etcd),
         TextOr::Text(word) => {
             let help = "use \"random\", \"etcd\" or `{ file = \"tickets.keys\" }`";
-            at.fault_with(format!("`{word}` is no source of ticket keys"), help);
+            at.fault_with(format!("`{word}` is not a source of ticket keys"), help);
             return None;
         }
         TextOr::Table(table) => table,

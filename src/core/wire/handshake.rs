@@ -195,7 +195,7 @@ pub enum AnswerFault {
     #[error("the 101 has no `Connection: upgrade`")]
     Connection,
     /// Missing, there twice, or the answer to another key.
-    #[error("`sec-websocket-accept` is not the answer to the client's key")]
+    #[error("`sec-websocket-accept` does not match the client's key")]
     Accept,
     /// One that was not offered, or more than one.
     #[error("the backend chose subprotocol `{0}`, which the client did not offer")]

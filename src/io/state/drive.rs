@@ -28,7 +28,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// How often the connection is looked after. A store that was late is asked for a sign of life as
 /// often.
 const TICK: Duration = Duration::from_millis(100);
-/// Ticks between two looks at the lives of other gateways.
+/// Ticks between two checks of which gateways are alive.
 const LOOK_TICKS: u32 = 10;
 /// A store that is silent for so long, with requests under way, counts as gone.
 const SILENT_MAX: Duration = Duration::from_secs(4);

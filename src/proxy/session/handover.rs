@@ -47,7 +47,7 @@ use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::resumption::Resumption;
 use crate::proxy::session::task;
 
-/// All of a session but its sockets, as another process reads it.
+/// The complete state of a session without its sockets, in the format of the hand-over.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {

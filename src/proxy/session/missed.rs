@@ -30,7 +30,8 @@ pub(crate) fn replay(sessions: &Rc<Sessions>, replay: &QueuedReplay) {
     let Some(session) = sessions.find(replay.id) else {
         return;
     };
-    // One that is held by a hand-over stays behind: the process that keeps it asks again.
+    // A session held for a hand-over gets no page: the process that continues it requests the page
+    // again.
     if !session.is_here() {
         return;
     }

@@ -47,7 +47,7 @@ impl BackendStream {
         poll
     }
 
-    /// Likewise for a flush or a shutdown.
+    /// Treats a flush or shutdown as successful if the backend has gone, as `wrote` does.
     fn ended(&mut self, poll: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         match poll {
             Poll::Ready(Err(error)) if has_gone(&error) => {

@@ -21,7 +21,7 @@ impl RegistryState {
         }
     }
 
-    /// What all sources that are followed have.
+    /// The state that every followed source has.
     pub fn followed(&self) -> &FollowState {
         &self.followed
     }

@@ -18,7 +18,7 @@ impl Direction {
     pub(in crate::core::relay) fn leave_sink(&mut self, close_frame: Vec<u8>, max: usize) {
         self.ping = None;
         let cut = self.cut();
-        // Whole messages that have not been begun towards this sink are for the next one.
+        // Whole messages of which no byte was sent to this sink go to the next one.
         let bytes = cut.map_or_else(Vec::new, |cut| self.backlog.split_off(cut.at));
         self.hold = Some(Box::new(Hold {
             close_frame: Some(close_frame),
