@@ -41,7 +41,7 @@ use crate::app::ticket_keys::keep_ticket_keys;
 use crate::app::traces::Traces;
 use crate::base::addr::ListenAddr;
 use crate::base::names::ListenerName;
-use crate::config::snapshot::{ListenerTls, Snapshot};
+use crate::config::snapshot::{ListenerTls, Node, Snapshot};
 use crate::control::acme::AcmeCertificates;
 use crate::control::certs;
 use crate::control::fleet::Fleet;
@@ -59,6 +59,7 @@ use crate::control::supervisor::composition::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::control::ticket_keys::TicketKeyStore;
 use crate::io::broker::Outlet;
+use crate::io::cpus;
 use crate::io::net::listener;
 use crate::io::tls::server::Resolver;
 use crate::live::{Live, Phase};
@@ -213,7 +214,7 @@ impl Bound {
         } = self;
         let mut signals = Signals::new().context("signals")?;
         let configured = supervisor.loaded();
-        let workers = worker_count(configured.snapshot.node.workers);
+        let (workers, cores) = placement(&configured.snapshot.node);
         let live = Arc::clone(&shared.live);
         let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
         let event_log = begin_events(&live, &configured.snapshot, handover.as_ref()).await;
@@ -222,7 +223,8 @@ impl Bound {
         let sources = sources::open(&supervisor, &live).await;
         revocations.set_sources(sources.clone());
         sources::follow(&sources, &mut background).await;
-        let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
+        let (handles, threads) =
+            worker::start(&shared, (workers, &cores), sockets).context("workers")?;
         live.set_workers(handles);
         supervisor.start().await;
 
@@ -236,8 +238,10 @@ impl Bound {
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
         let parts = (sources, membership.fleet(), publishing.hub());
-        let api = operated(&shared, control, log, parts, tls);
-        let api = watched(&mut background, api?);
+        let api = watched(
+            &mut background,
+            operated(&shared, control, log, parts, tls)?,
+        );
         let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         begin_ramp(&live, &configured.snapshot, handover.as_ref());
@@ -265,10 +269,7 @@ impl Bound {
         drop(stop_admin);
         report_api(admin.await);
         end.log();
-        if let Some(HandoverOutcome::NotTaken(reason)) = outcome {
-            anyhow::bail!(reason);
-        }
-        Ok(end)
+        taken(outcome).map(|()| end)
     }
 }
 
@@ -380,6 +381,27 @@ fn listener_connections(shared: &Shared) -> admin::ListenerConnections {
         let listener = listeners.find(|listener| listener.config.name.as_str() == name)?;
         Some(listener.open.load(Ordering::Relaxed))
     })
+}
+
+/// An error if another process was to take over and did not.
+fn taken(outcome: Option<HandoverOutcome>) -> anyhow::Result<()> {
+    match outcome {
+        Some(HandoverOutcome::NotTaken(reason)) => anyhow::bail!(reason),
+        _ => Ok(()),
+    }
+}
+
+/// How many workers there are, and the cores that they stay on; none: the system places them.
+fn placement(node: &Node) -> (usize, Vec<usize>) {
+    let workers = worker_count(node.workers);
+    if !node.pin_workers {
+        return (workers, Vec::new());
+    }
+    let cores = cpus::allowed().unwrap_or_else(|error| {
+        tracing::warn!(%error, "workers are not pinned");
+        Vec::new()
+    });
+    (workers, cores)
 }
 
 fn worker_count(configured: usize) -> usize {

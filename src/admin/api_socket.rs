@@ -50,6 +50,7 @@ impl ApiSocket {
     ) -> Result<Self, BindError> {
         let options = ListenOptions {
             backlog: settings.backlog,
+            reuse_port: false,
             keepalive: Some(Duration::from_secs(60)),
             mode: settings.mode,
         };

@@ -10,6 +10,7 @@ mod registries;
 mod rights;
 pub(super) mod severity;
 mod sources;
+mod system;
 
 use std::sync::Arc;
 
@@ -17,10 +18,11 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::admin::Gateway;
-use crate::admin::findings::finding::Facts;
+use crate::admin::findings::finding::{Demands, Facts};
 use crate::admin::status::{BrokerView, EventFilesView, StateView, StatusView};
 use crate::admin::{Page, credentials, tokens, upstreams};
 use crate::base::clock;
+use crate::io::system_limits::SystemLimits;
 use crate::live::Phase;
 
 pub use finding::Finding;
@@ -42,8 +44,22 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Page<Findi
         keys: &credentials::issuer_keys(&gateway.live.generation(), clock::wall()),
         tokens: &tokens::views(&gateway),
         rights: gateway.desk.rights().as_deref(),
+        limits: &SystemLimits::read(),
+        demands: &demands(&gateway),
     });
     Json(Page { items, next: None })
+}
+
+/// What is configured of that which the system limits.
+fn demands(gateway: &Gateway) -> Demands {
+    let loaded = gateway.supervisor.loaded();
+    let listeners = loaded.snapshot.listeners.iter();
+    Demands {
+        sessions_max: gateway.live.generation().edge.load.sessions_max as u64,
+        backlogs: listeners
+            .map(|one| (one.name.to_string(), one.backlog))
+            .collect(),
+    }
 }
 
 /// What is wrong, the worst first.
@@ -56,6 +72,7 @@ pub(super) fn of(facts: &Facts<'_>) -> Vec<Finding> {
     findings.extend(rights::findings(facts));
     findings.extend(facts.status.broker.as_ref().and_then(broker));
     findings.extend(fleet::findings(facts.status));
+    findings.extend(system::findings(facts));
     findings.sort_by(|one, other| {
         let key = |finding: &Finding| finding.severity;
         key(one).cmp(&key(other))

@@ -122,7 +122,7 @@ pub(super) struct BackendView {
     /// it.
     stale: bool,
     /// Live.
-    sessions: u64,
+    pub(super) sessions: u64,
     /// Since the backend is known.
     sessions_total: u64,
     /// Connections tried since the backend is known.
@@ -139,6 +139,13 @@ pub(super) struct BackendView {
     /// Backends of a higher number are for when others are not well.
     priority: u8,
     labels: BTreeMap<String, String>,
+}
+
+impl BackendView {
+    /// Whether it is a unix socket, which takes no port.
+    pub(super) fn is_local(&self) -> bool {
+        self.address.starts_with("unix:")
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

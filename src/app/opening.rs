@@ -100,6 +100,7 @@ fn open_listener(
     let name = &config.name;
     let options = ListenOptions {
         backlog: config.backlog,
+        reuse_port: config.reuse_port,
         keepalive: config.tcp_keepalive,
         mode: config.socket_mode,
     };

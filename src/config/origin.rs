@@ -125,8 +125,8 @@ impl FromStr for OriginPattern {
         }
         let wrong = || OriginError::Form(text.to_owned());
         let lower = text.to_ascii_lowercase();
-        // `*` is not valid in a host, so the wildcard is removed first. The rest is parsed as an origin
-        // that a browser sent.
+        // `*` is not valid in a host, so the wildcard is removed first. The rest is parsed as an
+        // origin that a browser sent.
         let (plain, wildcard) = match lower.split_once("://*.") {
             Some((scheme, rest)) => (format!("{scheme}://{rest}"), true),
             None => (lower, false),

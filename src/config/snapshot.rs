@@ -136,6 +136,8 @@ pub struct Node {
     pub name: Arc<str>,
     /// Data-plane threads; 0 is one per core.
     pub workers: usize,
+    /// Whether each of them stays on one core. Default: no.
+    pub pin_workers: bool,
     /// The directory of persistent state.
     pub state_dir: Option<PathBuf>,
     /// What opens and seals TLS records. Default: the gateway.

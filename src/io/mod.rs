@@ -5,6 +5,7 @@ pub mod broker;
 pub mod carrier;
 pub mod client;
 pub mod core_dumps;
+pub mod cpus;
 mod delegate;
 #[cfg(feature = "dns")]
 pub mod dns;
@@ -27,4 +28,5 @@ pub mod relay;
 )]
 mod service;
 pub mod state;
+pub mod system_limits;
 pub mod tls;

@@ -9,6 +9,7 @@ use crate::admin::rights_seen::RightsSeen;
 use crate::admin::status::StatusView;
 use crate::admin::tokens::TokenView;
 use crate::admin::upstreams::UpstreamView;
+use crate::io::system_limits::SystemLimits;
 
 /// Something that an operator should look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +72,18 @@ pub(in crate::admin) struct Facts<'a> {
     pub(in crate::admin) keys: &'a [CredentialView],
     /// Tokens that have an end.
     pub(in crate::admin) tokens: &'a [TokenView],
+    /// Limits of the system, and what is asked of them.
+    pub(in crate::admin) limits: &'a SystemLimits,
+    pub(in crate::admin) demands: &'a Demands,
     /// Rights of live sessions that end soon, as they were counted last.
     pub(in crate::admin) rights: Option<&'a RightsSeen>,
+}
+
+/// What is configured, beside the limits.
+#[derive(Clone, Debug, Default)]
+pub(in crate::admin) struct Demands {
+    /// `node.sessions_max`; 0 is no limit.
+    pub(in crate::admin) sessions_max: u64,
+    /// Listeners with their `backlog`.
+    pub(in crate::admin) backlogs: Vec<(String, u32)>,
 }

@@ -19,6 +19,8 @@ struct World {
     keys: Vec<CredentialView>,
     tokens: Vec<TokenView>,
     rights: Option<RightsSeen>,
+    limits: SystemLimits,
+    demands: Demands,
 }
 
 impl World {
@@ -33,6 +35,8 @@ impl World {
             keys: Vec::new(),
             tokens: Vec::new(),
             rights: None,
+            limits: SystemLimits::default(),
+            demands: Demands::default(),
         }
     }
 
@@ -52,6 +56,8 @@ impl World {
             keys: &self.keys,
             tokens: &self.tokens,
             rights: self.rights.as_ref(),
+            limits: &self.limits,
+            demands: &self.demands,
         })
     }
 
@@ -397,5 +403,52 @@ async fn a_token_that_ends_is_a_finding() {
         Severity::Critical,
         "token_expires",
         "it expired at 2026-12-01",
+    );
+}
+
+#[tokio::test]
+async fn limits_that_are_too_low_are_found_with_what_that_costs() {
+    let mut world = World::new().await;
+    world.limits.open_files = Some(4_511);
+    world.check(Severity::Notice, "open_files_low", "about 1999 sessions");
+    world.limits.open_files = Some(4_512);
+    assert_eq!(world.findings(), []);
+    world.demands.sessions_max = 2_001;
+    world.check(
+        Severity::Warning,
+        "open_files_low",
+        "`node.sessions_max` is 2001",
+    );
+    world.limits.open_files = None;
+    world.limits.accept_queue = Some(128);
+    world.demands.backlogs = vec![("edge".to_owned(), 129), ("other".to_owned(), 128)];
+    world.check(
+        Severity::Notice,
+        "backlog_cut",
+        "listener edge its `backlog` is 129",
+    );
+    world.limits.accept_queue = Some(129);
+    assert_eq!(world.findings(), []);
+    world.limits.tracked = Some((799, 1_000));
+    assert_eq!(world.findings(), []);
+    world.limits.tracked = Some((800, 1_000));
+    world.check(
+        Severity::Warning,
+        "connections_tracked",
+        "800 of at most 1000",
+    );
+}
+
+#[tokio::test]
+async fn a_backend_that_takes_nearly_all_ports_is_found() {
+    let mut world = World::new().await;
+    world.limits.ports = Some(1_000);
+    world.chat().backends[0].sessions = 799;
+    assert_eq!(world.findings(), []);
+    world.chat().backends[0].sessions = 800;
+    world.check(
+        Severity::Warning,
+        "ports_scarce",
+        "800 sessions of this gateway",
     );
 }

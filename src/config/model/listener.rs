@@ -41,6 +41,9 @@ pub struct Listener {
     pub discovery: bool,
     /// Connections that the system queues before they are accepted.
     pub backlog: u32,
+    /// Whether other gateways of the same user may listen on the same TCP addresses
+    /// (SO_REUSEPORT); each of them needs it. The system spreads new connections over them.
+    pub reuse_port: bool,
     /// Idle time after which a client's TCP connection is probed, or `"off"`.
     pub tcp_keepalive: TimeOrOff,
     /// Bounds on a request's head and on connections.
@@ -63,6 +66,7 @@ impl Default for Listener {
             tls: None,
             discovery: false,
             backlog: 1024,
+            reuse_port: false,
             tcp_keepalive: TimeOrOff::seconds(60),
             limits: ListenerLimits::default(),
             timeouts: ListenerTimeouts::default(),

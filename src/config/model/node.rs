@@ -16,8 +16,11 @@ pub struct Node {
     /// The failure zone that the node is in, such as `"eu-west-1a"`: backends with the same `zone`
     /// are preferred. Default: none, and zones do not matter. Takes effect at once.
     pub zone: Option<String>,
-    /// Data-plane threads; 0 is one for each core.
+    /// Data-plane threads; 0 is one for each core that the process may use.
     pub workers: usize,
+    /// Whether each worker stays on one core of those that the process may use, in their order.
+    /// Cores for other programs are left out by `taskset`, `numactl` or `CPUAffinity=`.
+    pub pin_workers: bool,
     /// Directory of persistent state, accessible to this user only. It is created if missing; a
     /// start that cannot write to it is refused.
     pub state_dir: Option<String>,
@@ -46,6 +49,7 @@ impl Default for Node {
             name: None,
             zone: None,
             workers: 0,
+            pin_workers: false,
             state_dir: None,
             tls_records: TlsRecords::default(),
             sessions_max: 0,

@@ -36,6 +36,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Connections that the system queues before they are accepted. Default 1024.
     pub backlog: u32,
+    /// Whether other processes may listen on the same addresses. Default: no.
+    pub reuse_port: bool,
     /// TCP keepalive time of client connections. Default 60 s; `None` is off.
     pub tcp_keepalive: Option<Duration>,
     /// Bounds on a request's head.

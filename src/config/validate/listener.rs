@@ -69,6 +69,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         tls: tls?,
         discovery: model.discovery,
         backlog: backlog?,
+        reuse_port: model.reuse_port,
         tcp_keepalive: tcp_keepalive?,
         limits: limits?,
         timeouts: timeouts?,

@@ -27,6 +27,7 @@ pub(super) fn node(at: &Scope<'_>, model: &model::Node) -> Option<Node> {
     Some(Node {
         name: name?.into(),
         workers: workers?,
+        pin_workers: model.pin_workers,
         state_dir: model.state_dir.as_ref().map(|path| at.resolve(path)),
         tls_records: match model.tls_records {
             model::TlsRecords::Gateway => TlsRecords::Gateway,

@@ -26,6 +26,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
     Snapshot {
         node: Node {
             name: "edge".into(),
+            pin_workers: false,
             workers: 1,
             state_dir: None,
             tls_records: Default::default(),

@@ -74,6 +74,9 @@ fn bind_tcp(
         }
         // A restarted gateway must not wait for its old connections to leave TIME_WAIT.
         socket.set_reuse_address(true)?;
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
         // Accepted connections inherit these, which saves a handful of calls on each.
         socket::tune(&socket, options.keepalive)?;
         socket.set_nonblocking(true)?;

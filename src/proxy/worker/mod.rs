@@ -17,6 +17,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::io::cpus;
 use crate::io::net::listener::Bound;
 use crate::live::WorkerHandle;
 use crate::proxy::worker::accept::{ARRIVALS_MAX, PeerWorker};
@@ -26,13 +27,14 @@ pub use crate::proxy::context::ejections::Ejections;
 pub use crate::proxy::context::shared::{ListenerContext, Shared};
 
 /// Starts the workers. Sockets, each with the index of its listener in `shared.listeners`, are
-/// spread over them; the connections are not bound to the worker that accepts them.
+/// spread over them; the connections are not bound to the worker that accepts them. The workers
+/// stay on `cores`, one after the other; if there are none, the system places them.
 ///
 /// # Errors
 /// When the system gives no more threads.
 pub fn start(
     shared: &Shared,
-    workers: usize,
+    (workers, cores): (usize, &[usize]),
     sockets: Vec<(usize, Bound)>,
 ) -> io::Result<(Vec<WorkerHandle>, Vec<JoinHandle<()>>)> {
     let mut startups = Vec::new();
@@ -59,13 +61,24 @@ pub fn start(
     let threads = startups.into_iter().map(|startup| {
         let (shared, peers) = (shared.clone(), peers.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        let core = cores.iter().cycle().nth(startup.index).copied();
         std::thread::Builder::new()
             .name(format!("worker-{}", startup.index))
             .spawn(move || {
+                pin(core);
                 let local = LocalSet::new();
                 local.block_on(&runtime, run(shared, startup, peers));
             })
     });
     let threads = threads.collect::<io::Result<_>>()?;
     Ok((handles, threads))
+}
+
+/// A worker that cannot be kept on its core serves all the same.
+fn pin(core: Option<usize>) {
+    if let Some(core) = core
+        && let Err(error) = cpus::pin(core)
+    {
+        tracing::warn!(core, %error, "a worker is not pinned");
+    }
 }

@@ -4,6 +4,7 @@ mod derived;
 mod event_files;
 pub mod first_hour;
 pub mod handover;
+mod one_machine;
 mod reload;
 mod service_unit;
 mod shutdown;

@@ -17,6 +17,9 @@ pub struct ListenOptions {
     /// Connections that the system queues before they are accepted; it has a bound of its own
     /// (`net.core.somaxconn`).
     pub backlog: u32,
+    /// Whether other processes of the same user may listen on the same TCP address (SO_REUSEPORT).
+    /// The system then spreads new connections over all of them.
+    pub reuse_port: bool,
     /// TCP keepalive time of accepted connections; `None` is off.
     pub keepalive: Option<Duration>,
     /// Permission bits of a unix socket's file. To connect, a process needs the write bit.
@@ -26,6 +29,7 @@ pub struct ListenOptions {
 /// For the hand-over socket: only processes of the same user connect.
 pub(super) const PRIVATE: ListenOptions = ListenOptions {
     backlog: 8,
+    reuse_port: false,
     keepalive: None,
     mode: 0o600,
 };

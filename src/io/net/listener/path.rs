@@ -100,6 +100,7 @@ mod tests {
             let path = directory.path().join(format!("{wanted:o}.sock"));
             let options = ListenOptions {
                 backlog: 1,
+                reuse_port: false,
                 keepalive: None,
                 mode: wanted,
             };

@@ -13,6 +13,7 @@ use crate::io::net::socket::Detached;
 
 const OPTIONS: ListenOptions = ListenOptions {
     backlog: 16,
+    reuse_port: false,
     keepalive: Some(Duration::from_secs(77)),
     mode: 0o600,
 };
