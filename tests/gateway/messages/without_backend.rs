@@ -60,16 +60,21 @@ async fn limits_hold() {
         one.try_send(Message::text(number.to_string())).await;
     }
     assert_eq!(one.end().await.map(|(code, _)| code), Some(1008));
+    // Its answer to the close frame may still be unsent: the gateway would wait for it.
+    drop(one);
     let record = gateway.wait_for_records(1).await.remove(0);
     assert_eq!(
         (&*record.cause, &*record.backend),
         ("rate_limited", "gateway")
     );
-    assert!(record.to_backend.messages("text") < 200, "{record:?}");
     // The place of the session that ended is free, and its room goes on.
     let mut next = join(&gateway).await;
     next.send("last").await;
-    while other.receive_text().await != "last" {}
+    let mut passed = 0;
+    while other.receive_text().await != "last" {
+        passed += 1;
+    }
+    assert!(passed < 100, "{passed} of 200 messages passed");
     while next.receive_text().await != "last" {}
 }
 
