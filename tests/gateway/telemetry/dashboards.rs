@@ -65,7 +65,11 @@ async fn every_panel_is_a_query_and_exemplars_lead_to_sessions() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/grafana");
         let mut shown = Vec::new();
         for file in fs::read_dir(folder).unwrap() {
-            let text = fs::read_to_string(file.unwrap().path()).unwrap();
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let text = fs::read_to_string(path).unwrap();
             let dashboard: Value = serde_json::from_str(&text).unwrap();
             for (title, expression) in expressions(&dashboard) {
                 let answer = prometheus.query(&expression).await;
