@@ -89,7 +89,7 @@ impl Arrived {
         self.head.status
     }
 
-    /// Its fields, without those of its connection once it is passed on.
+    /// Its fields, without those of its connection.
     pub(crate) fn fields(&self) -> &HeaderMap {
         &self.head.headers
     }

@@ -61,15 +61,18 @@ pub(crate) fn decline(
     Response::from_parts(head, Outgoing::streamed(body, passing))
 }
 
-/// Takes the framing fields off a backend's answer, or refuses it; see [`framing::settle_answer`].
-/// Returns whether its connection may be used again.
+/// Takes the fields of framing and of the connection off a backend's answer, or refuses it; see
+/// [`framing::settle_answer`]. Returns whether its connection may be used again.
 pub(crate) fn settle_framing(received: &Received, head: &mut Parts) -> Result<bool, Refusal> {
     let line = AnswerLine {
         method: &received.method,
         status: head.status,
         version: head.version,
     };
-    framing::settle_answer(line, &mut head.headers).map_err(Refusal::AnswerFraming)
+    let reusable = framing::settle_answer(line, &mut head.headers);
+    let reusable = reusable.map_err(Refusal::AnswerFraming)?;
+    headers::strip_hop_by_hop(&mut head.headers);
+    Ok(reusable)
 }
 
 /// The case of a message's field names, which hyper keeps in its extensions. Other extensions
@@ -97,7 +100,6 @@ pub(crate) fn report(placed: &Placed<'_>, lease: &BackendLease) -> Report {
 }
 
 fn settle_head(placed: &Placed<'_>, head: &mut Parts) {
-    headers::strip_hop_by_hop(&mut head.headers);
     head.version = Version::HTTP_11;
     head.extensions = cases(std::mem::take(&mut head.extensions));
     add_cookie(&mut head.headers, placed);
@@ -177,6 +179,7 @@ mod tests {
             ("x-end", "1"),
         ]);
         head.version = Version::HTTP_10;
+        settle_framing(&received, &mut head).expect("it is framed");
         settle_head(&placed, &mut head);
         assert!(!head.headers.contains_key("x-hop") && head.headers.contains_key("x-end"));
         assert_eq!(head.headers.get_all("set-cookie").iter().count(), 2);

@@ -222,6 +222,32 @@ async fn i7_a_response_from_memory_is_only_for_those_who_may_ask() {
     assert_eq!(http::get(gateway.address(), "/all", &[]).await.status, 401);
 }
 
+/// What belongs to the backend's connection is not stored (RFC 9111, section 3.1).
+#[tokio::test]
+async fn fields_of_a_connection_are_not_stored() {
+    let origin = Origin::start().await;
+    let gateway = origin.gateway("").await;
+    let hop = ["Connection: x-hop", "X-Hop: 1", "Keep-Alive: timeout=5"];
+    let check = async |target: &str, expected: &str| {
+        let answer = http::get(gateway.address(), target, &[]).await;
+        assert!(status(&answer).contains(expected), "{}", status(&answer));
+        for name in ["connection", "x-hop", "keep-alive"] {
+            assert_eq!(answer.header(name), None, "{expected}");
+        }
+    };
+    let mut fields = vec!["Cache-Control: max-age=60"];
+    fields.extend(hop);
+    origin.answers(200, &fields, "body");
+    check("/fresh", "stored").await;
+    check("/fresh", "hit").await;
+    origin.answers(200, &["Cache-Control: max-age=0", "ETag: \"a\""], "body");
+    check("/again", "stored").await;
+    fields.push("ETag: \"a\"");
+    origin.answers(304, &fields, "");
+    check("/again", "fwd-status=304").await;
+    check("/again", "hit").await;
+}
+
 #[tokio::test]
 async fn variants_are_kept_apart() {
     let origin = Origin::start().await;
