@@ -37,7 +37,7 @@ struct ListenerEdge {
     trusted_proxies: Networks,
 }
 
-static NOBODY: Networks = Networks::none();
+static NO_NETWORKS: Networks = Networks::none();
 
 impl Edge {
     /// What `snapshot` asks.
@@ -75,6 +75,6 @@ impl Edge {
     /// The peers of a listener whose forwarding headers are trusted.
     pub fn trusted_proxies(&self, listener: &ListenerName) -> &Networks {
         let known = self.listeners.iter().find(|one| one.name == *listener);
-        known.map_or(&NOBODY, |one| &one.trusted_proxies)
+        known.map_or(&NO_NETWORKS, |one| &one.trusted_proxies)
     }
 }

@@ -27,24 +27,20 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 fn open_files(limits: &SystemLimits, sessions_max: u64) -> Option<Finding> {
     let limit = limits.open_files?;
     let room = limit.saturating_sub(DESCRIPTORS_ELSE) / DESCRIPTORS_A_SESSION;
-    let wanted = match sessions_max {
-        0 => SESSIONS_FEW,
-        most => most,
+    let (severity, wanted, configured) = match sessions_max {
+        0 => (Severity::Notice, SESSIONS_FEW, String::new()),
+        most => (
+            Severity::Warning,
+            most,
+            format!(", `node.sessions_max` is {most}"),
+        ),
     };
     if room >= wanted {
         return None;
     }
-    let severity = match sessions_max {
-        0 => Severity::Notice,
-        _ => Severity::Warning,
-    };
-    let meant = match sessions_max {
-        0 => String::new(),
-        most => format!(", `node.sessions_max` is {most}"),
-    };
     let detail = format!(
-        "{limit} allow about {room} sessions, two descriptors each{meant}: beyond that clients wait \
-         unaccepted"
+        "{limit} allow about {room} sessions, two descriptors each{configured}: beyond that clients \
+         wait unaccepted"
     );
     let needed = wanted * DESCRIPTORS_A_SESSION + DESCRIPTORS_ELSE;
     Some(
