@@ -353,6 +353,11 @@ async fn loses_only_what_it_counts(kind: &'static str) {
     wait_for_broker(&one, true).await;
     let (_, payload) = service.next().expect("a message");
     assert_eq!(payload, b"first 300");
+    // The service may have it before its gateway knows that the broker has.
+    eventually("the gateway knows that it is carried", async || {
+        count(&one, "carried") == 301.0
+    })
+    .await;
     broker.kill();
     wait_for_broker(&one, false).await;
     second.send("second 300").await;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -137,6 +137,9 @@ fn tansu() -> PathBuf {
     found.canonicalize().expect("a path")
 }
 
+/// How long a service waits for a message.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A service that publishes at a broker under names of its own.
 pub struct Publisher {
     kind: &'static str,
@@ -167,14 +170,18 @@ impl Publisher {
         let lines =
             format!("CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB {name} 1\r\nPING\r\n");
         self.send(lines.as_bytes())?;
-        let patience = Some(Duration::from_secs(120));
-        self.stream.get_ref().set_read_timeout(patience)?;
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
         self.answer("PONG")
     }
 
     /// The next message of NATS: its headers and its payload.
     pub fn next(&mut self) -> io::Result<(String, Vec<u8>)> {
+        let start = Instant::now();
         loop {
+            // NATS pings every two minutes, so that no single read is late.
+            if start.elapsed() > PATIENCE {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let mut line = String::new();
             if self.stream.read_line(&mut line)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
