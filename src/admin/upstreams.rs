@@ -100,7 +100,7 @@ pub(super) struct RemovedView {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct BackendView {
     pub(super) id: String,
-    address: String,
+    pub(super) address: String,
     weight: u32,
     /// What holds: `active`, `draining` or `disabled`.
     pub(super) state: &'static str,

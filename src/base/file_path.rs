@@ -1,6 +1,8 @@
 //! The file that a path of a request names, below a directory: decoded, and only what a site has to
 //! show.
 
+use crate::base::path::decode;
+
 /// A place below the directory that is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath {
@@ -50,18 +52,18 @@ impl FilePath {
     }
 }
 
+/// The text of a segment; none if an escape is cut off, or if it is not UTF-8.
 fn decoded(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            bytes.push(*byte);
-            continue;
+    while let [first, after @ ..] = rest {
+        if *first == b'%' {
+            bytes.push(decode(after)?);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
         }
-        let digit = |place: usize| char::from(*rest.get(place)?).to_digit(16);
-        bytes.push(u8::try_from(digit(0)? * 16 + digit(1)?).ok()?);
-        rest = &rest[2..];
     }
     String::from_utf8(bytes).ok()
 }

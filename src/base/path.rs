@@ -372,7 +372,7 @@ fn encode(byte: u8, out: &mut String) {
 }
 
 /// The byte that two hexadecimal digits at the start of `text` mean.
-fn decode(text: &[u8]) -> Option<u8> {
+pub(super) fn decode(text: &[u8]) -> Option<u8> {
     let digit = |place: usize| char::from(*text.get(place)?).to_digit(16);
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()
 }

@@ -451,4 +451,6 @@ async fn a_backend_that_takes_nearly_all_ports_is_found() {
         "ports_scarce",
         "800 sessions of this gateway",
     );
+    world.chat().backends[0].address = "unix:/run/chat.sock".to_owned();
+    assert_eq!(world.findings(), [], "a unix socket takes no port");
 }

@@ -225,4 +225,4 @@ pub fn values_alike<'h>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -62,15 +62,7 @@ fn values(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            let name: HeaderName = name.parse().expect("a name");
-            headers.append(name, value.parse().expect("a value"));
-        }
-        headers
-    }
+    use crate::core::http::headers::tests::headers;
 
     #[test]
     fn a_request_selects_the_response_to_an_equal_one() {

@@ -27,7 +27,7 @@ pub struct Flight {
 
 /// Waits for the response to another request.
 #[derive(Debug)]
-pub struct Landing {
+pub struct Waiter {
     over: watch::Receiver<()>,
     flights: Arc<Flights>,
 }
@@ -37,12 +37,12 @@ impl Flights {
     ///
     /// # Errors
     /// When another one does; what it comes to can be waited for.
-    pub fn join(self: &Arc<Self>, uri: &str) -> Result<Flight, Landing> {
+    pub fn join(self: &Arc<Self>, uri: &str) -> Result<Flight, Waiter> {
         let mut flights = self.by_uri.lock().unwrap_or_else(PoisonError::into_inner);
         match flights.entry(uri.into()) {
             Entry::Occupied(known) => {
                 self.waiting.fetch_add(1, Ordering::Relaxed);
-                Err(Landing {
+                Err(Waiter {
                     over: known.get().clone(),
                     flights: Arc::clone(self),
                 })
@@ -65,7 +65,7 @@ impl Flights {
     }
 }
 
-impl Landing {
+impl Waiter {
     /// Waits until the other request is over, or for this long.
     pub async fn wait(mut self, most: Duration) {
         // It never changes: the sender only goes.
@@ -73,7 +73,7 @@ impl Landing {
     }
 }
 
-impl Drop for Landing {
+impl Drop for Waiter {
     fn drop(&mut self) {
         self.flights.waiting.fetch_sub(1, Ordering::Relaxed);
     }
@@ -97,9 +97,9 @@ mod tests {
         let flights = Arc::<Flights>::default();
         let first = flights.join("a").expect("the first");
         assert!(flights.join("b").is_ok(), "another URI");
-        let landing = flights.join("a").expect_err("it waits");
+        let waiter = flights.join("a").expect_err("it waits");
         assert_eq!(flights.waiting(), 1);
-        let waits = tokio::spawn(landing.wait(Duration::from_secs(60)));
+        let waits = tokio::spawn(waiter.wait(Duration::from_secs(60)));
         drop(first);
         waits.await.expect("it goes on");
         assert_eq!(flights.waiting(), 0);
@@ -111,8 +111,8 @@ mod tests {
     async fn a_wait_ends_at_its_time() {
         let flights = Arc::<Flights>::default();
         let _first = flights.join("a").expect("the first");
-        let landing = flights.join("a").expect_err("it waits");
-        landing.wait(Duration::from_millis(1)).await;
+        let waiter = flights.join("a").expect_err("it waits");
+        waiter.wait(Duration::from_millis(1)).await;
         assert_eq!(flights.waiting(), 0);
     }
 }

@@ -130,14 +130,7 @@ mod tests {
 
     use super::*;
     use crate::base::clock;
-
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::core::http::headers::tests::headers;
 
     fn stored(fields: &[(&'static str, &'static str)]) -> StoredResponse {
         let (now, request) = (clock::wall(), headers(&[("accept", "a")]));

@@ -75,7 +75,7 @@ pub(crate) async fn cached(
         Known::Ask(..) if lookup.asks.only_if_cached => return Err(Refusal::NotCached),
         Known::Ask(why, known) => (why, known),
     };
-    let flight = match lookup.board(why).await {
+    let flight = match lookup.join_flight(why).await {
         Ok(flight) => flight,
         Err(stored) => return Ok(lookup.hit(&stored, false, true)),
     };
@@ -119,7 +119,7 @@ impl Lookup<'_, '_> {
 
     /// Becomes the request that the backend gets, or waits for the one that it has already.
     /// Otherwise many clients that come at once would all ask the backend the same.
-    async fn board(&self, why: Forward) -> Result<Option<Flight>, Arc<StoredResponse>> {
+    async fn join_flight(&self, why: Forward) -> Result<Option<Flight>, Arc<StoredResponse>> {
         let responses = self.responses();
         let shared = self.method == Method::GET
             && why != Forward::Request
@@ -129,8 +129,8 @@ impl Lookup<'_, '_> {
         }
         match responses.flights.join(&self.uri) {
             Ok(flight) => Ok(Some(flight)),
-            Err(landing) => {
-                landing
+            Err(waiter) => {
+                waiter
                     .wait(self.placed.route.config.timeouts.response)
                     .await;
                 match self.find(clock::wall()) {

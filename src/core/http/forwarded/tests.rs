@@ -1,17 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in lines {
-        headers.append(
-            HeaderName::from_bytes(name.as_bytes()).expect("a name"),
-            HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
-        );
-    }
-    headers
-}
+use crate::core::http::headers::tests::headers;
 
 static LISTED: UntrustedHeaders = UntrustedHeaders {
     remove: Vec::new(),

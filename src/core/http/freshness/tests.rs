@@ -3,15 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-fn headers(fields: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        let name: HeaderName = name.parse().expect("a name");
-        headers.append(name, value.parse().expect("a value"));
-    }
-    headers
-}
+use crate::core::http::headers::tests::headers;
 
 fn request(cache_control: &str) -> Directives {
     Directives::of_request(&headers(&[("cache-control", cache_control)]))

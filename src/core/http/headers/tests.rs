@@ -1,6 +1,7 @@
 use super::*;
 
-fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+/// Fields in this order, each with a line of its own.
+pub(crate) fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(
