@@ -57,7 +57,7 @@ pub struct Drainer {
     file: Option<StateFile<Vec<BackendOrder>>>,
     writing: Arc<AsyncMutex<()>>,
     /// Whether sessions of this gateway are out of this process' sight.
-    elsewhere: Elsewhere,
+    elsewhere: Arc<Elsewhere>,
 }
 
 impl fmt::Debug for Drainer {
@@ -108,7 +108,7 @@ impl Drainer {
             begun: Notify::new(),
             file,
             writing: Arc::default(),
-            elsewhere: Elsewhere::default(),
+            elsewhere: Arc::default(),
         };
         for order in kept.flatten().unwrap_or_default() {
             let (upstream, backend) = (&order.upstream, &order.backend);
@@ -279,7 +279,7 @@ impl Drainer {
     }
 
     /// Which sessions of this gateway another process has, for the hand-over to set.
-    pub fn elsewhere(&self) -> &Elsewhere {
+    pub fn elsewhere(&self) -> &Arc<Elsewhere> {
         &self.elsewhere
     }
 

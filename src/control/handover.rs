@@ -145,6 +145,9 @@ impl Handover {
             .drainer
             .elsewhere()
             .set_handing_over(takes_over);
+        if let Some(messages) = &messages {
+            messages.set_elsewhere(Arc::clone(operator_orders.drainer.elsewhere()));
+        }
         let mut ready = Some(ready);
         let mut ready = move || {
             if let Some(ready) = ready.take() {
@@ -157,7 +160,7 @@ impl Handover {
                 let taken = predecessor.take(&live, kept, &node, &mut stopped, &mut ready);
                 let taken = taken.await;
                 if let Some(messages) = &messages {
-                    messages.history_came();
+                    messages.history_came().await;
                 }
                 match taken {
                     Ok(()) => {}

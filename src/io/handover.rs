@@ -28,7 +28,7 @@ use crate::core::session::drain::BackendOrder;
 use crate::core::session::staying::Staying;
 use crate::io::net::listener::Owner;
 
-pub use wire::{MESSAGE_MAX, Message, Wire, WireError};
+pub use wire::{MESSAGE_MAX, Message, SESSION_STATE_MAX, Wire, WireError};
 
 /// Version of these messages.
 pub const PROTOCOL: u32 = 1;

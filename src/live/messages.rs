@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use metrics::Counter;
 use tokio::sync::{Notify, oneshot};
@@ -155,6 +155,9 @@ pub struct Delivery {
     pub expires: Option<SystemTime>,
     /// Its place in the history, if it is kept.
     pub recorded: Option<Box<RecordedAt>>,
+    /// When this process got it, where the process before or after this one got it too. A session
+    /// that comes from there later may have it already.
+    pub came: Option<Instant>,
 }
 
 /// The place of a message in the history.
@@ -176,6 +179,12 @@ impl Delivery {
             recorded: Some(Box::new(at)),
             ..publication.into()
         }
+    }
+
+    /// The same, which came at this time to the other process of a hand-over too.
+    #[must_use]
+    pub fn that_came(self, came: Option<Instant>) -> Self {
+        Self { came, ..self }
     }
 
     /// Bytes that it holds at most: the payload, and the frames for both kinds of clients.
@@ -231,6 +240,7 @@ impl Delivery {
             binary_frame: OnceLock::new(),
             expires: None,
             recorded: None,
+            came: None,
         }
     }
 
@@ -270,6 +280,7 @@ impl From<Publication> for Delivery {
             event: OnceLock::new(),
             expires: publication.expires,
             recorded: None,
+            came: None,
         }
     }
 }
@@ -310,6 +321,8 @@ pub enum MessageCommand {
         gap: bool,
         /// Further ones follow these.
         more: bool,
+        /// The newest message of the history: without further ones, the session has all up to it.
+        last: HistoryId,
         /// Receives the answer at once: whether the worker has the session.
         answer: oneshot::Sender<bool>,
     },

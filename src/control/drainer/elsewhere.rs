@@ -13,6 +13,8 @@ const NONE: i32 = 0;
 #[derive(Debug, Default)]
 pub struct Elsewhere {
     handing_over: AtomicBool,
+    /// The next process has all that it gets.
+    given: AtomicBool,
     /// The process before this one, if sessions stayed with it.
     predecessor: AtomicI32,
 }
@@ -23,10 +25,20 @@ impl Elsewhere {
         self.handing_over.store(underway, Ordering::Relaxed);
     }
 
+    /// The next process has all that it gets from this one.
+    pub fn set_given(&self) {
+        self.given.store(true, Ordering::Relaxed);
+    }
+
     /// Sessions stayed with this process. They are gone when it has ended.
     pub fn set_predecessor(&self, pid: u32) {
         let pid = i32::try_from(pid).unwrap_or(NONE);
         self.predecessor.store(pid, Ordering::Relaxed);
+    }
+
+    /// Whether sessions may be between two processes now.
+    pub fn on_the_way(&self) -> bool {
+        self.handing_over.load(Ordering::Relaxed) && !self.given.load(Ordering::Relaxed)
     }
 
     /// Whether there may be any.
@@ -57,7 +69,9 @@ mod tests {
         let elsewhere = Elsewhere::default();
         assert!(!elsewhere.any());
         elsewhere.set_handing_over(true);
-        assert!(elsewhere.any());
+        assert!(elsewhere.any() && elsewhere.on_the_way());
+        elsewhere.set_given();
+        assert!(elsewhere.any() && !elsewhere.on_the_way());
         let mut other = Command::new("sleep").arg("60").spawn().expect("a process");
         elsewhere.set_predecessor(other.id());
         elsewhere.set_handing_over(false);

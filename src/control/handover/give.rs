@@ -153,6 +153,7 @@ impl HandoverOffer {
             Ok(moved) => {
                 let took = clock::now().duration_since(began);
                 self.node.handed_over(Handing::Out, took);
+                self.drainer.elsewhere().set_given();
                 tracing::info!(
                     to = pid,
                     sessions = moved.sessions,

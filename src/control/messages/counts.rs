@@ -17,12 +17,6 @@ pub(super) fn added(answers: Answers<DeliveryCounts>) -> (DeliveryCounts, usize)
     (counts, unanswered)
 }
 
-/// The counts as the answer to a question.
-pub(super) fn sum(answers: Answers<DeliveryCounts>) -> Answer {
-    let (counts, unanswered) = added(answers);
-    Answer::Counts { counts, unanswered }
-}
-
 /// The answer of a node that has no session of a message.
 pub(super) fn none_here() -> Answer {
     Answer::Counts {

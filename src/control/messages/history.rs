@@ -6,7 +6,7 @@
 //! front of it there is skipped for this session.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
@@ -61,7 +61,10 @@ impl NodeHistory {
             // The low bits of a random number.
             let tag = (!logged).then_some(live.instance() as u16);
             let kept = Arc::clone(&rules);
-            let history = History::new(kept, settings.history_bytes, begins, tag);
+            let mut history = History::new(kept, settings.history_bytes, begins, tag);
+            if takes_over {
+                history.begin_handover();
+            }
             Arc::new(Self {
                 rules,
                 live: Arc::clone(live),
@@ -69,6 +72,12 @@ impl NodeHistory {
                 awaited: watch::Sender::new(usize::from(logged) + usize::from(takes_over)),
             })
         })
+    }
+
+    /// The process before this one sends no more.
+    pub(super) async fn handed_over(&self) {
+        self.history.lock().await.handed_over(now());
+        self.came();
     }
 
     /// What one place has kept before is here.
@@ -113,13 +122,15 @@ impl NodeHistory {
             history.begins_at(begins);
         }
         if let Some((tag, rest)) = part.split_first_chunk() {
-            history.set_tag(u16::from_be_bytes(*tag));
+            history.set_next_tag(u16::from_be_bytes(*tag));
             part = rest;
         }
         while let Some((id, publication)) = take_message(&mut part) {
             // A group that has no history any more is left out.
             let groups = self.kept_of(&publication);
-            keep(&mut history, publication, groups, id);
+            let delivery = recorded(publication, groups, id, None);
+            let ((groups, name), bytes) = (place_of(&delivery), delivery.bytes_max());
+            history.adopt((id, name), groups, bytes, &delivery, now());
         }
         self.note_last(&history);
     }
@@ -139,6 +150,7 @@ impl NodeHistory {
     pub(super) async fn queue(
         &self,
         publication: Publication,
+        came: Option<Instant>,
     ) -> Result<QueuedCommands<DeliveryCounts>, Publication> {
         let groups = self.kept_of(&publication);
         if groups.is_empty() {
@@ -146,7 +158,8 @@ impl NodeHistory {
         }
         let mut history = self.history.lock().await;
         let id = history.next_id(now());
-        let delivery = keep(&mut history, publication, groups, id);
+        let delivery = recorded(publication, groups, id, came);
+        keep(&mut history, id, &delivery);
         self.note_last(&history);
         // Queued before the next message is kept: that is the order.
         Ok(queue(&self.live, delivery).await)
@@ -164,7 +177,11 @@ impl NodeHistory {
         let delivery = match groups.is_empty() {
             // A gateway with other rules keeps it.
             true => Arc::new(publication.into()),
-            false => keep(&mut history, publication, groups, id),
+            false => {
+                let delivery = recorded(publication, groups, id, None);
+                keep(&mut history, id, &delivery);
+                delivery
+            }
         };
         self.note_last(&history);
         match deliver {
@@ -178,8 +195,17 @@ impl NodeHistory {
         !self.kept_of(publication).is_empty()
     }
 
+    /// Sessions of this node may have missed a message.
+    pub(super) async fn interrupt_of(&self, groups: &[GroupName]) {
+        let mut history = self.history.lock().await;
+        let now = history.next_id(now());
+        for group in groups {
+            history.interrupt(group, now);
+        }
+    }
+
     /// The groups whose history gets a message.
-    fn kept_of(&self, publication: &Publication) -> Vec<GroupName> {
+    pub(super) fn kept_of(&self, publication: &Publication) -> Vec<GroupName> {
         match publication.side {
             Recipient::Client => History::<()>::kept_of(&self.rules, &publication.to),
             Recipient::Backend => Vec::new(),
@@ -221,9 +247,19 @@ impl NodeHistory {
         // Without them the history is not whole, and tells of a gap.
         let whole = timeout(READ_MAX, awaited.wait_for(|awaited| *awaited == 0));
         drop(whole.await);
+        // Sessions of a hand-over get no gap: they wait until all is here.
+        let mut waiting = Vec::new();
         loop {
-            let request = replays.next().await;
-            if !self.replay(&request).await {
+            let request = tokio::select! {
+                request = replays.next() => request,
+                _ = awaited.wait_for(|awaited| *awaited == 0), if !waiting.is_empty() => {
+                    waiting.drain(..).for_each(|request| replays.push(request));
+                    continue;
+                }
+            };
+            if !request.tells_gap && *self.awaited.borrow() > 0 {
+                waiting.push(request);
+            } else if !self.replay(&request).await {
                 // A worker was busy for long; its session waits.
                 replays.push(request);
             }
@@ -235,7 +271,9 @@ impl NodeHistory {
     async fn replay(&self, request: &ReplayRequest) -> bool {
         let queued = {
             let history = self.history.lock().await;
-            let (groups, since) = (&request.groups, request.since);
+            let last = history.last();
+            // What is published from now on is behind an id of the future too.
+            let (groups, since) = (&request.groups, request.since.min(last));
             let Missed {
                 messages,
                 gap,
@@ -249,6 +287,7 @@ impl NodeHistory {
                     deliveries: Arc::clone(&deliveries),
                     gap,
                     more,
+                    last,
                     answer,
                 })
             };
@@ -260,25 +299,35 @@ impl NodeHistory {
     }
 }
 
-/// Keeps a message of these groups under this id.
-fn keep(
-    history: &mut History<Arc<Delivery>>,
+/// A message of these groups, which is kept under this id.
+fn recorded(
     publication: Publication,
     groups: Vec<GroupName>,
     id: HistoryId,
+    came: Option<Instant>,
 ) -> Arc<Delivery> {
     let recorded = RecordedAt {
         id,
-        groups: groups.clone(),
+        groups,
         publication,
     };
-    let delivery = Arc::new(Delivery::recorded(recorded));
+    Arc::new(Delivery::recorded(recorded).that_came(came))
+}
+
+/// The groups of a message that is kept, and what the fleet calls it.
+fn place_of(delivery: &Delivery) -> (&[GroupName], Option<&Arc<str>>) {
+    let at = delivery.recorded.as_ref();
+    at.map_or((&[], None), |at| (&*at.groups, at.publication.id.as_ref()))
+}
+
+/// Keeps a message under this id.
+fn keep(history: &mut History<Arc<Delivery>>, id: HistoryId, delivery: &Arc<Delivery>) {
+    let (groups, name) = place_of(delivery);
     let bytes = delivery.bytes_max();
     match id > history.last() {
-        true => history.keep(id, &groups, bytes, &delivery, now()),
-        false => history.adopt(id, &groups, bytes, &delivery, now()),
+        true => history.keep((id, name), groups, bytes, delivery, now()),
+        false => history.adopt((id, name), groups, bytes, delivery, now()),
     }
-    delivery
 }
 
 /// Queues a message to all workers.

@@ -14,8 +14,8 @@ mod shared_history;
 mod state;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
@@ -25,7 +25,9 @@ use crate::base::clock;
 use crate::base::group::GroupName;
 use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
+use crate::base::target::Target;
 use crate::config::snapshot::Publish;
+use crate::control::drainer::Elsewhere;
 use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::fleet::{Fleet, Waiting};
 use crate::control::messages::history::NodeHistory;
@@ -38,7 +40,7 @@ use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::signal::Signal;
 use crate::core::messages::topic::Topic;
 use crate::io::broker::{Broker, HistoryLog, LogEvents, NotCarried, ReceivedStream};
-use crate::live::{Live, QueuedCommands};
+use crate::live::{Delivery, Live, QueuedCommands};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// Longest time that a publisher may wait for the counts of other nodes.
@@ -53,6 +55,11 @@ pub use sessions::{FleetPage, Lookup};
 /// Messages of publishers that are under way to the workers. Further ones wait at their publishers:
 /// a worker refuses what finds its queue full.
 const UNDER_WAY_MAX: usize = 512;
+/// Messages of the broker that are under way to the workers. Further ones wait in its queue, which
+/// counts what it drops. With those of publishers and of the log they fill a worker's queue.
+const INCOMING_MAX: usize = 256;
+/// Topics under which a message is carried one by one; with more it is carried once, to all nodes.
+const TOPICS_MAX: usize = 16;
 
 /// The hub of a node.
 #[derive(Debug)]
@@ -74,6 +81,12 @@ pub struct Messages {
     listing: Semaphore,
     /// For messages of publishers.
     room: Arc<Semaphore>,
+    /// For messages of the broker.
+    incoming: Arc<Semaphore>,
+    /// Whether sessions of this node are with another process, once the hand-over follows it, and
+    /// before.
+    elsewhere: OnceLock<Arc<Elsewhere>>,
+    takes_over: bool,
     metrics: Arc<MessageMetrics>,
 }
 
@@ -105,6 +118,9 @@ impl Messages {
             dedup: Mutex::default(),
             listing: Semaphore::new(1),
             room: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
+            incoming: Arc::new(Semaphore::new(INCOMING_MAX)),
+            elsewhere: OnceLock::new(),
+            takes_over,
             metrics: Arc::new(MessageMetrics::new(metrics)),
         })
     }
@@ -125,9 +141,9 @@ impl Messages {
     }
 
     /// The process before this one sends no more.
-    pub fn history_came(&self) {
+    pub async fn history_came(&self) {
         if let Some(history) = &self.history {
-            history.came();
+            history.handed_over().await;
         }
     }
 
@@ -252,8 +268,7 @@ impl Messages {
             return self.publish_logged(shared, publication).await;
         }
         let topics: BTreeSet<_> = publication.to.iter().map(Topic::of).collect();
-        if topics.len() > 1 && publication.id.is_none() {
-            // It reaches a node by several topics, which must deliver it once.
+        if publication.id.is_none() && self.needs_id(&publication, &topics) {
             publication.id = Some(unique_id());
         }
         let fleet = self.fleet.as_ref();
@@ -270,7 +285,8 @@ impl Messages {
             if seen != DedupResult::New {
                 return (DeliveryCounts::default(), 0);
             }
-            let queued = self.queue(publication.clone()).await;
+            let came = fleet.map(|_| clock::now());
+            let queued = self.queue(publication.clone(), came).await;
             drop(in_order);
             added(queued.answers(ANSWER_MAX).await)
         };
@@ -290,6 +306,13 @@ impl Messages {
             nodes_missing: wait.map(|_| fleet.map_or(0, |fleet| fleet.others())),
         };
         Delivered::new(outcome, rest)
+    }
+
+    /// Whether the fleet has to know a message by an id: where it reaches a node by several topics,
+    /// which must deliver it once, or where both processes of a hand-over may keep it.
+    fn needs_id(&self, publication: &Publication, topics: &BTreeSet<Topic>) -> bool {
+        let group = |target: &Target| matches!(target, Target::Group(_));
+        topics.len() > 1 || (self.fleet.is_some() && publication.to.iter().any(group))
     }
 
     /// Publishes a message through the log of the history. The counts are those of this node: the
@@ -323,10 +346,13 @@ impl Messages {
     async fn carry(
         &self,
         fleet: &Fleet,
-        topics: BTreeSet<Topic>,
+        mut topics: BTreeSet<Topic>,
         publication: Publication,
         ask: Option<u64>,
     ) -> Result<(), NotCarried> {
+        if topics.len() > TOPICS_MAX {
+            topics = [Topic::Fleet].into();
+        }
         // Only subscribers get it: the others answer a census that they have no such sessions.
         let census = ask.filter(|_| !topics.contains(&Topic::Fleet));
         let census = census.map(|ask| Signal::Census {
@@ -361,15 +387,23 @@ impl Messages {
         outcome
     }
 
-    async fn queue(&self, publication: Publication) -> QueuedCommands<DeliveryCounts> {
+    /// `came` is when the message came where the other process of a hand-over gets it too.
+    async fn queue(
+        &self,
+        publication: Publication,
+        came: Option<Instant>,
+    ) -> QueuedCommands<DeliveryCounts> {
         // With a log only what comes from it is kept: the order and the ids are the log's.
         let queued = match self.history.as_ref().filter(|_| self.shared.is_none()) {
-            Some(history) => history.queue(publication).await,
+            Some(history) => history.queue(publication, came).await,
             None => Err(publication),
         };
         match queued {
             Ok(queued) => queued,
-            Err(publication) => history::queue(&self.live, Arc::new(publication.into())).await,
+            Err(publication) => {
+                let delivery = Delivery::from(publication).that_came(came);
+                history::queue(&self.live, Arc::new(delivery)).await
+            }
         }
     }
 
@@ -382,8 +416,21 @@ impl Messages {
     }
 }
 
+/// Ids that no publisher gives begin with it.
+const UNIQUE: char = '~';
+
 /// An id that no publisher gives.
 fn unique_id() -> Arc<str> {
     let millis = clock::unix_millis(clock::wall());
-    format!("~{}", SessionId::new(millis, fastrand::u128(..))).into()
+    format!("{UNIQUE}{}", SessionId::new(millis, fastrand::u128(..))).into()
 }
+
+/// Whether a message may come twice under its id. One that a gateway made for a single topic does
+/// not: to remember it would only take the place of others.
+fn may_come_again(publication: &Publication) -> bool {
+    let id = publication.id.as_deref();
+    id.is_some_and(|id| !id.starts_with(UNIQUE)) || publication.to.len() > 1
+}
+
+#[cfg(test)]
+mod tests;

@@ -52,9 +52,8 @@ impl Messages {
         if here.is_of_the_session() {
             return Lookup::Answered(here);
         }
-        let mut known = here == Answer::NotHere;
+        let mut known = here == Answer::NotHere && self.knows_all_nodes();
         if let Some(fleet) = &self.fleet {
-            known &= fleet.is_settled();
             let enough = Answer::is_of_the_session;
             let replies = fleet.ask(question, ANSWER_MAX, enough).await;
             known &= replies.missing == 0;
@@ -140,7 +139,7 @@ impl Messages {
                 return counts.map_or(Answer::Failed, Answer::Groups);
             }
         };
-        answered.unwrap_or(Answer::NotHere)
+        answered.unwrap_or_else(|| self.not_found())
     }
 
     /// The session, unless it is not here or ending.

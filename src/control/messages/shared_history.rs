@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::base::clock;
@@ -19,6 +19,9 @@ use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::{Content, Envelope};
 use crate::io::broker::{HistoryLog, LogEntry, LogEvent, LogEvents, NotCarried};
 use crate::live::Live;
+
+/// Entries that are under way to the workers, which drop what finds their queues full.
+const UNDER_WAY_MAX: usize = 256;
 
 /// Sessions that got a message, and workers that did not answer.
 type Counts = (DeliveryCounts, usize);
@@ -33,6 +36,8 @@ pub(super) struct SharedHistory {
     process: Arc<str>,
     /// When it began, on this process' clock and in milliseconds since 1970.
     began: (Instant, u64),
+    /// For entries that are under way to the workers.
+    under_way: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -59,6 +64,7 @@ impl SharedHistory {
             history,
             process: Arc::clone(process),
             began: (clock::now(), clock::unix_millis(clock::wall())),
+            under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
             state: Mutex::default(),
         })
     }
@@ -146,20 +152,30 @@ impl SharedHistory {
             let first = state.logged.insert(&id, true, at);
             (waiting, first, state.unlogged.contains(&id, clock::now()))
         };
+        let mut room = None;
         let queued = match first {
             DedupResult::New => {
                 let deliver = live && !unlogged;
+                // It is never closed.
+                room = Arc::clone(&self.under_way).acquire_owned().await.ok();
                 self.history.queue_at(publication, entry.id, deliver).await
             }
             _ => None,
         };
-        let Some(waiting) = waiting else { return };
+        let tell = |counts| {
+            if let Some(waiting) = waiting {
+                // The publisher may have gone.
+                let _ = waiting.send(counts);
+            }
+        };
         match queued {
             // The next entry does not wait for the sessions of this one.
             Some(queued) => drop(tokio::spawn(async move {
-                let _ = waiting.send(added(queued.answers(ANSWER_MAX).await));
+                let counted = added(queued.answers(ANSWER_MAX).await);
+                drop(room);
+                tell(counted);
             })),
-            None => drop(waiting.send((DeliveryCounts::default(), 0))),
+            None => tell((DeliveryCounts::default(), 0)),
         }
     }
 

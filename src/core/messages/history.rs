@@ -15,6 +15,10 @@ const OVERHEAD: usize = 256;
 const TAG_BITS: u32 = 16;
 /// Messages that are dropped in one go because of their age.
 const EXPIRED_MAX: usize = 64;
+/// Milliseconds by which the broker may deliver a message later to one process than to another.
+const LAG_MAX: u64 = 10_000;
+/// Milliseconds within which one name means one message.
+const SAME_WITHIN: u64 = 60_000;
 
 /// The messages of a node. `T` is a message.
 #[derive(Debug)]
@@ -32,12 +36,18 @@ pub struct History<T> {
     interrupted: HistoryId,
     /// What the ids of this gateway end with; `None` where a log gives the ids of all gateways.
     tag: Option<u16>,
+    /// With what they ended before a hand-over was complete.
+    former_tag: Option<u16>,
+    /// Set while another process of this gateway keeps the same messages.
+    twins: Option<Twins>,
 }
 
 #[derive(Debug)]
 struct Kept<T> {
     rule: usize,
     messages: VecDeque<Entry<T>>,
+    /// How many of them have a second id.
+    twins: usize,
     /// The last one that was dropped.
     dropped: HistoryId,
 }
@@ -45,8 +55,29 @@ struct Kept<T> {
 #[derive(Debug)]
 struct Entry<T> {
     id: HistoryId,
+    /// That of another process of this gateway, which got the same message of the broker.
+    twin: Option<HistoryId>,
     bytes: usize,
     message: T,
+}
+
+impl<T> Entry<T> {
+    /// Whether it is behind `since`: compared with the id of the process that gave `since`.
+    fn is_behind(&self, since: HistoryId) -> bool {
+        let same = |twin: &HistoryId| tag_of(*twin) == tag_of(since);
+        self.twin.filter(same).unwrap_or(self.id) > since
+    }
+}
+
+/// Messages that another process of this gateway may keep too, under ids of its own.
+#[derive(Debug, Default)]
+struct Twins {
+    /// The ids of messages by what the fleet calls them.
+    names: HashMap<Arc<str>, HistoryId>,
+    /// What the ids of the other process end with.
+    tag: Option<u16>,
+    /// From then on nothing of it is to come.
+    until: Option<u64>,
 }
 
 /// What a client has missed.
@@ -79,7 +110,58 @@ impl<T: Clone> History<T> {
             begins: HistoryId::at(now),
             interrupted: HistoryId::default(),
             tag,
+            former_tag: None,
+            twins: None,
         }
+    }
+
+    /// The process before this one gets the same messages until some time after
+    /// [`handed_over`](Self::handed_over).
+    pub fn begin_handover(&mut self) {
+        self.twins = self.tag.map(|_| Twins::default());
+    }
+
+    /// All that the process before this one has kept is here.
+    pub fn handed_over(&mut self, now: u64) {
+        if let Some(twins) = &mut self.twins {
+            twins.until = Some(now.saturating_add(LAG_MAX));
+        }
+    }
+
+    /// Goes on with the ids of the process before this one when no message of it is to come.
+    fn settle(&mut self, now: u64) {
+        let over = |twins: &Twins| twins.until.is_some_and(|until| now > until);
+        if let Some(twins) = self.twins.take_if(|twins| over(twins))
+            && let Some(tag) = twins.tag
+        {
+            self.former_tag = self.tag.replace(tag);
+        }
+    }
+
+    /// Notes that the same message was kept under another id of this gateway; returns whether it
+    /// was. `name` is what the fleet calls it.
+    fn is_twin(&mut self, id: HistoryId, groups: &[GroupName], name: Option<&Arc<str>>) -> bool {
+        let Some((twins, name)) = self.twins.as_mut().zip(name) else {
+            return false;
+        };
+        let known = twins.names.get(name).copied();
+        let near = |known: &HistoryId| known.millis.abs_diff(id.millis) < SAME_WITHIN;
+        let Some(known) = known.filter(near).filter(|known| *known != id) else {
+            twins.names.insert(Arc::clone(name), id);
+            return false;
+        };
+        self.last = self.last.max(id);
+        for group in groups {
+            let Some(kept) = self.groups.get_mut(group) else {
+                continue;
+            };
+            let place = kept.messages.binary_search_by_key(&known, |one| one.id);
+            if let Some(entry) = place.ok().and_then(|place| kept.messages.get_mut(place)) {
+                kept.twins += usize::from(entry.twin.is_none());
+                entry.twin = Some(id);
+            }
+        }
+        true
     }
 
     /// The longest time that a group keeps its messages.
@@ -122,9 +204,12 @@ impl<T: Clone> History<T> {
         self.tag
     }
 
-    /// Goes on with the ids of another process.
-    pub fn set_tag(&mut self, tag: u16) {
-        self.tag = self.tag.map(|_| tag);
+    /// The ids of the process before this one end with `tag`: this one goes on with it once that
+    /// one keeps no more. Until then no two messages get the same id.
+    pub fn set_next_tag(&mut self, tag: u16) {
+        if let Some(twins) = &mut self.twins {
+            twins.tag = Some(tag);
+        }
     }
 
     /// Messages of a group may have been missed until `now`.
@@ -144,19 +229,29 @@ impl<T: Clone> History<T> {
     /// Whether another gateway gave this id.
     fn is_foreign(&self, id: HistoryId) -> bool {
         let is_time = id.number == u64::MAX;
-        let tag = |tag| id.number & u64::from(u16::MAX) == u64::from(tag);
-        !is_time && self.tag.is_some_and(|own| !tag(own))
+        let next = self.twins.as_ref().and_then(|twins| twins.tag);
+        let mut known = [self.former_tag, next].into_iter().flatten();
+        let is = |own| tag_of(id) == own;
+        !is_time && self.tag.is_some_and(|own| !is(own)) && !known.any(is)
     }
 
     /// Keeps a message of so many bytes, which is for these groups. `id` is larger than all before.
+    /// `name` is what the fleet calls it: two processes of one gateway may both get it.
     pub fn keep(
         &mut self,
-        id: HistoryId,
+        (id, name): (HistoryId, Option<&Arc<str>>),
         groups: &[GroupName],
         bytes: usize,
         message: &T,
         now: u64,
     ) {
+        self.settle(now);
+        if !self.is_twin(id, groups, name) {
+            self.put(id, groups, bytes, message, now);
+        }
+    }
+
+    fn put(&mut self, id: HistoryId, groups: &[GroupName], bytes: usize, message: &T, now: u64) {
         self.last = self.last.max(id);
         for group in groups {
             self.keep_one(id, group, bytes + OVERHEAD, message.clone(), now);
@@ -173,9 +268,15 @@ impl<T: Clone> History<T> {
         let kept = self.groups.entry(group.clone()).or_insert_with(|| Kept {
             rule,
             messages: VecDeque::new(),
+            twins: 0,
             dropped: begins,
         });
-        kept.messages.push_back(Entry { id, bytes, message });
+        kept.messages.push_back(Entry {
+            id,
+            twin: None,
+            bytes,
+            message,
+        });
         self.order.insert((id, group.clone()));
         self.bytes += bytes;
         let old = |entry: &Entry<T>| is_old(entry.id, age, now);
@@ -208,6 +309,7 @@ impl<T: Clone> History<T> {
         };
         if let Some(entry) = kept.messages.pop_front() {
             self.bytes -= entry.bytes;
+            kept.twins -= usize::from(entry.twin.is_some());
             kept.dropped = entry.id;
             self.order.remove(&(entry.id, group.clone()));
         }
@@ -259,12 +361,15 @@ impl<T: Clone> History<T> {
     /// Keeps a message of another process: it may be older than those that are here.
     pub fn adopt(
         &mut self,
-        id: HistoryId,
+        (id, name): (HistoryId, Option<&Arc<str>>),
         groups: &[GroupName],
         bytes: usize,
         message: &T,
         now: u64,
     ) {
+        if self.is_twin(id, groups, name) {
+            return;
+        }
         let here = |group: &GroupName| self.order.contains(&(id, group.clone()));
         let new: Vec<_> = groups
             .iter()
@@ -272,7 +377,7 @@ impl<T: Clone> History<T> {
             .cloned()
             .collect();
         let last = self.last;
-        self.keep(id, &new, bytes, message, now);
+        self.put(id, &new, bytes, message, now);
         if id < last {
             for group in &new {
                 if let Some(kept) = self.groups.get_mut(group) {
@@ -305,8 +410,12 @@ impl<T: Clone> History<T> {
                 continue;
             };
             gap |= since < kept.dropped;
-            let from = kept.messages.partition_point(|entry| entry.id <= since);
-            for entry in kept.messages.range(from..) {
+            let from = match kept.twins {
+                0 => kept.messages.partition_point(|entry| entry.id <= since),
+                _ => 0,
+            };
+            let rest = kept.messages.range(from..);
+            for entry in rest.filter(|entry| entry.is_behind(since)) {
                 if is_old(entry.id, age, now) {
                     gap = true;
                     continue;
@@ -343,156 +452,15 @@ fn rule_of(rules: &[snapshot::History], target: &Target) -> Option<usize> {
     rules.iter().position(names)
 }
 
+/// What an id ends with.
+fn tag_of(id: HistoryId) -> u16 {
+    // The low bits are meant.
+    id.number as u16
+}
+
 fn is_old(id: HistoryId, age: Duration, now: u64) -> bool {
     u128::from(now.saturating_sub(id.millis)) > age.as_millis()
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn group(name: &str) -> GroupName {
-        GroupName::parse(name).expect("a name")
-    }
-
-    fn history(messages: usize, age: u64, bytes_max: usize) -> History<u32> {
-        let rule = snapshot::History {
-            groups: vec!["group:kept-*".parse().expect("a scope")],
-            messages,
-            age: Duration::from_millis(age),
-        };
-        History::new([rule].into(), bytes_max, 0, None)
-    }
-
-    #[test]
-    fn only_groups_with_a_rule_are_kept() {
-        let rules = history(10, 1000, 1 << 20).rules;
-        let target = |text: &str| text.parse::<Target>().expect("a target");
-        let targets = [
-            "group:kept-b",
-            "group:other",
-            "principal:kept-a",
-            "group:kept-a",
-            "all",
-        ];
-        let kept = History::<u32>::kept_of(&rules, &targets.map(target));
-        assert_eq!(kept, [group("kept-a"), group("kept-b")]);
-    }
-
-    #[test]
-    fn i8_the_bytes_of_all_groups_are_bounded() {
-        let mut history = history(1000, 100_000, 10 * (OVERHEAD + 100));
-        for number in 0..100 {
-            let id = history.next_id(number);
-            let name = group(&format!("kept-{}", number % 7));
-            history.keep(id, &[name], 100, &0, number);
-        }
-        assert_eq!(history.order.len(), 10);
-        assert_eq!(history.bytes, 10 * (OVERHEAD + 100));
-        assert!(history.groups.len() <= 7);
-    }
-
-    #[test]
-    fn an_id_of_another_gateway_and_an_interruption_are_gaps() {
-        let rules = history(10, 100_000, 1 << 20).rules;
-        let gateway = |tag| History::<u32>::new(Arc::clone(&rules), 1 << 20, 0, Some(tag));
-        let (mut one, other) = (gateway(1), gateway(2));
-        let mine = [group("kept-a")];
-        let mut keep = |millis| {
-            let id = one.next_id(millis);
-            one.keep(id, &mine, 1, &0, millis);
-            id
-        };
-        let ids = [keep(5), keep(5), keep(4), keep(6)];
-        assert!(
-            ids.is_sorted() && ids.iter().all(|id| id.number & 0xFFFF == 1),
-            "{ids:?}"
-        );
-        assert!(!one.since(&mine, ids[0], 10, 9).gap);
-        assert!(
-            other.since(&mine, ids[0], 10, 9).gap,
-            "an id of another gateway"
-        );
-        one.interrupt(&mine[0], HistoryId::at(7));
-        assert!(
-            one.since(&mine, ids[3], 10, 9).gap,
-            "nothing came for a while"
-        );
-        let id = one.next_id(8);
-        one.keep(id, &mine, 1, &0, 8);
-        assert!(!one.since(&mine, id, 10, 9).gap);
-        one.interrupt_all(HistoryId::at(9));
-        assert!(one.since(&mine, id, 10, 9).gap);
-    }
-
-    /// What was published, as a list.
-    #[derive(Clone, Debug)]
-    struct Step {
-        groups: Vec<u8>,
-        later: u64,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = (prop::collection::vec(0_u8..4, 1..3), 0_u64..40);
-        let step = step.prop_map(|(groups, later)| Step { groups, later });
-        prop::collection::vec(step, 1..60)
-    }
-
-    proptest! {
-        /// A client gets what it missed once and in order, or is told that something is missing.
-        #[test]
-        fn what_was_missed_comes_once_or_a_gap_is_told(
-            steps in steps(),
-            messages in 1_usize..12,
-            age in 1_u64..400,
-            room in 1_usize..40,
-            of in prop::collection::btree_set(0_u8..4, 1..4),
-            seen in any::<prop::sample::Index>(),
-            page in 1_usize..5,
-        ) {
-            let mut history = history(messages, age, room * (OVERHEAD + 1));
-            let name = |number: u8| group(&format!("kept-{number}"));
-            let mut now = 1;
-            let mut published: Vec<(HistoryId, u32, Vec<u8>)> = vec![];
-            for (number, step) in steps.iter().enumerate() {
-                now += step.later;
-                let mut groups: Vec<_> = step.groups.iter().copied().map(name).collect();
-                groups.sort_unstable();
-                groups.dedup();
-                let id = history.next_id(now);
-                prop_assert!(published.last().is_none_or(|(last, ..)| *last < id));
-                history.keep(id, &groups, 1, &(number as u32), now);
-                published.push((id, number as u32, step.groups.clone()));
-            }
-            let (since, ..) = published[seen.index(published.len())];
-            let mine: Vec<_> = of.iter().copied().map(name).collect();
-            let Missed { messages, gap, more } = history.since(&mine, since, usize::MAX, now);
-            prop_assert!(!more);
-            // The same in pages.
-            let (mut paged, mut from) = (vec![], since);
-            loop {
-                let Missed { messages, more, .. } = history.since(&mine, from, page, now);
-                for number in messages {
-                    from = published[number as usize].0;
-                    paged.push(number);
-                }
-                if !more {
-                    break;
-                }
-            }
-            prop_assert_eq!(&paged, &messages);
-            let behind = published.iter().filter(|(id, ..)| *id > since);
-            let for_me = behind.filter(|(_, _, groups)| groups.iter().any(|one| of.contains(one)));
-            let expected: Vec<_> = for_me.map(|(_, number, _)| *number).collect();
-            match gap {
-                false => prop_assert_eq!(messages, expected),
-                true => {
-                    let mut rest = expected.iter();
-                    prop_assert!(messages.iter().all(|one| rest.any(|other| other == one)));
-                }
-            }
-        }
-    }
-}
+mod tests;

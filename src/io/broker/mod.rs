@@ -42,7 +42,7 @@ mod subscriptions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -155,19 +155,24 @@ pub struct BrokerStatus {
 /// Takes the messages of a driver.
 #[derive(Clone, Debug)]
 pub struct Incoming {
-    queue: mpsc::Sender<(Received, OwnedSemaphorePermit)>,
+    queue: mpsc::Sender<Queued>,
     room: Arc<Semaphore>,
     dropped: watch::Sender<u64>,
+    missed: Arc<AtomicU64>,
     compressed: Arc<AtomicU64>,
 }
 
 /// The stream of what came, and how many messages were dropped because it was full.
 #[derive(Debug)]
 pub struct ReceivedStream {
-    queue: mpsc::Receiver<(Received, OwnedSemaphorePermit)>,
+    queue: mpsc::Receiver<Queued>,
     dropped: watch::Receiver<u64>,
+    missed: Arc<AtomicU64>,
     compressed: Arc<AtomicU64>,
 }
+
+/// A message, when it came, and its share of the bytes that may wait.
+type Queued = (Received, Instant, OwnedSemaphorePermit);
 
 /// The ends of a broker that is not connected yet.
 pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
@@ -175,6 +180,7 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
     let (queue, queue_receiver) = mpsc::channel(INCOMING_MAX);
     let dropped = watch::Sender::new(0);
     let compressed = Arc::new(AtomicU64::new(0));
+    let missed = Arc::new(AtomicU64::new(0));
     let status = watch::Sender::new(BrokerStatus {
         connected: false,
         since: clock::wall(),
@@ -192,6 +198,7 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
     let received = ReceivedStream {
         queue: queue_receiver,
         dropped: dropped.subscribe(),
+        missed: Arc::clone(&missed),
         compressed: Arc::clone(&compressed),
     };
     let driver = DriverEnd {
@@ -201,6 +208,7 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
             queue,
             room: room(),
             dropped,
+            missed,
             compressed,
         },
         status,
@@ -306,18 +314,28 @@ impl Incoming {
     pub fn pass_on(&self, received: Received) {
         // What others publish must not take the place of what the gateways send one another.
         let foreign = matches!(received.topic, Topic::Foreign(_));
-        if foreign && self.queue.capacity() < INCOMING_MAX / 4 {
+        let little = self.queue.capacity() < INCOMING_MAX / 4
+            || self.room.available_permits() < QUEUED_BYTES_MAX / 4;
+        if foreign && little {
             self.count_dropped();
             return;
         }
         let room = Arc::clone(&self.room).try_acquire_many_owned(permits(&received.payload));
-        let fits = room.is_ok_and(|room| self.queue.try_send((received, room)).is_ok());
-        if !fits {
-            self.count_dropped();
+        let queued = |room| self.queue.try_send((received, clock::now(), room)).is_ok();
+        match (room.is_ok_and(queued), foreign) {
+            (true, _) => {}
+            (false, true) => self.count_dropped(),
+            (false, false) => self.count_missed(1),
         }
     }
 
-    /// Counts a message that was dropped.
+    /// Counts messages of the gateways that were dropped: signals may have been among them.
+    pub fn count_missed(&self, messages: u64) {
+        self.missed.fetch_add(messages, Ordering::Relaxed);
+        self.count_unread(messages);
+    }
+
+    /// Counts a message that was dropped, and was none of the gateways' signals, which are small.
     pub fn count_dropped(&self) {
         self.count_unread(1);
     }
@@ -337,9 +355,20 @@ impl Incoming {
 }
 
 impl ReceivedStream {
-    /// The next message; `None` when the driver has ended.
+    /// The next message, and when it came; `None` when the driver has ended.
+    pub async fn next_with_time(&mut self) -> Option<(Received, Instant)> {
+        let (received, came, _room) = self.queue.recv().await?;
+        Some((received, came))
+    }
+
+    /// The same without the time.
     pub async fn next(&mut self) -> Option<Received> {
-        self.queue.recv().await.map(|(received, _)| received)
+        self.next_with_time().await.map(|(received, _)| received)
+    }
+
+    /// Messages so far among those that were dropped that may have been signals of gateways.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// Messages that were dropped so far.
@@ -356,4 +385,36 @@ impl ReceivedStream {
 /// What a payload takes of the bytes that may wait.
 fn permits(payload: &Bytes) -> u32 {
     u32::try_from(payload.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(topic: Topic, bytes: usize) -> Received {
+        Received {
+            topic,
+            payload: vec![0; bytes].into(),
+        }
+    }
+
+    /// What other services publish takes no place from the gateways, and does not make them deaf.
+    #[test]
+    fn i12_messages_of_others_that_are_dropped_are_no_missed_signals() {
+        for bytes in [1, PAYLOAD_MAX] {
+            let (_broker, stream, driver) = ends();
+            let others = || received(Topic::Foreign("a".into()), bytes);
+            while stream.dropped() == 0 {
+                driver.incoming.pass_on(others());
+            }
+            driver.incoming.count_dropped();
+            assert_eq!((stream.dropped(), stream.missed()), (2, 0));
+            driver.incoming.pass_on(received(Topic::Fleet, PAYLOAD_MAX));
+            assert_eq!(stream.dropped(), 2, "there is room for it");
+            while stream.missed() == 0 {
+                driver.incoming.pass_on(received(Topic::Fleet, bytes));
+            }
+            assert_eq!((stream.dropped(), stream.missed()), (3, 1));
+        }
+    }
 }

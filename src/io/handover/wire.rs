@@ -24,6 +24,8 @@ const MAGIC: [u8; 4] = *b"SSH1";
 pub const MESSAGE_MAX: usize = 64 * 1024;
 /// Bytes of an attachment: a session's state, what it holds for its two sides included.
 pub(super) const ATTACHMENT_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of a session's state: its TLS states, which are small, come behind it.
+pub const SESSION_STATE_MAX: usize = ATTACHMENT_MAX - (1 << 20);
 /// Descriptors beside one message.
 const DESCRIPTORS_MAX: usize = 2;
 /// Bytes asked for at once.

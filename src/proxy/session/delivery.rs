@@ -15,7 +15,6 @@ use tokio::task::{unconstrained, yield_now};
 use crate::base::names::RouteName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
-use crate::config::snapshot::{MessageQueue, WhenFull as QueuePolicy};
 use crate::core::messages::delivery::{DeliveryCounts, Recipient};
 use crate::core::messages::index::MembersSlice;
 use crate::core::messages::topic::Topic;
@@ -28,6 +27,7 @@ use crate::proxy::clock::ticks;
 use crate::proxy::session::delivery_queue::{Batch, QueuedDelivery};
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::missed::{self, excluded};
+use crate::proxy::session::queue_bounds::bounds_of_route;
 use crate::proxy::session::registry::Sessions;
 use crate::telemetry::metrics::RouteMetrics;
 
@@ -252,6 +252,16 @@ impl Walk {
         if recorded.is_some_and(|at| sessions.index.gets_later(session.id, at)) {
             return;
         }
+        // The process before this one got it too, and may have delivered it.
+        let came = self.delivery.came;
+        if came.is_some_and(|came| sessions.index.came_behind(session.id, came)) {
+            session.metrics.published("dropped", 1);
+            self.counts.dropped += 1;
+            return;
+        }
+        if recorded.is_some() && !session.is_here() {
+            sessions.index.fall_behind(session.id);
+        }
         match self.queue(sessions, &session, destination) {
             Ok(Recipient::Client) => {
                 if let Some(at) = &self.delivery.recorded {
@@ -323,29 +333,11 @@ impl Walk {
         }
         let bounds = match self.bounds.get(&facts.route) {
             Some(bounds) => *bounds,
-            None => {
-                let table = sessions.worker().live().table();
-                let route = table.route(&facts.route);
-                let queue =
-                    route.map_or_else(MessageQueue::default, |route| route.config.messages.queue);
-                bounds(queue)
-            }
+            None => bounds_of_route(sessions, &facts.route),
         };
         self.bounds.insert(facts.route.clone(), bounds);
         self.last_bounds = Some((facts.route.clone(), bounds));
         bounds
-    }
-}
-
-fn bounds(queue: MessageQueue) -> QueueBounds {
-    QueueBounds {
-        messages: queue.messages,
-        bytes: queue.bytes,
-        when_full: match queue.when_full {
-            QueuePolicy::DropNew => WhenFull::DropNew,
-            QueuePolicy::DropOldest => WhenFull::DropOldest,
-            QueuePolicy::Close => WhenFull::Close,
-        },
     }
 }
 

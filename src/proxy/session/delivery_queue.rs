@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
 use crate::core::messages::delivery::DeliveryCounts;
 use crate::live::Delivery;
@@ -28,6 +29,8 @@ pub(crate) struct QueuedReplay {
     pub(crate) gap: bool,
     /// Further ones follow these.
     pub(crate) more: bool,
+    /// The newest message of the history.
+    pub(crate) last: HistoryId,
 }
 
 /// What is delivered next.

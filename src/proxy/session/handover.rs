@@ -30,7 +30,7 @@ use crate::core::session::staying::StayReason;
 use crate::core::session::transfer::FactsState;
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
-use crate::io::handover::{STATE_DETAILS, STATE_ENDS, STATE_TLS};
+use crate::io::handover::{SESSION_STATE_MAX, STATE_DETAILS, STATE_ENDS, STATE_TLS};
 use crate::io::net::socket::Socket;
 use crate::io::relay::{OwnState, Relay, RelayState, Side};
 use crate::live::{
@@ -224,6 +224,7 @@ pub(crate) fn adopt(
             for one in ready {
                 let id = one.session.id;
                 one.session.metrics.came();
+                sessions.index.note_adopted(id);
                 task::spawn(&sessions, Rc::new(one.session), one.memberships);
                 if let Some((millis, number)) = one.seen {
                     let seen = HistoryId { millis, number };
@@ -399,7 +400,7 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
         more: (reads >= STATE_DETAILS).then(|| more(sessions, session, &relay)),
     };
     let state = serde_json::to_vec(&state).expect("plain data serialises");
-    let state = Zeroizing::new(state);
+    let state = bounded(session, state)?;
     let (client, backend_end) = relay.streams_mut();
     // Last, since a connection that is packed is frozen.
     let client_tls = client.pack().map_err(|_| StayReason::Ending)?;
@@ -420,6 +421,17 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
         },
         backend: backend_socket.map(backend),
     })
+}
+
+/// A state that fits into a message of the hand-over: a larger one would call all of it off.
+fn bounded(session: &Session, state: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, StayReason> {
+    let state = Zeroizing::new(state);
+    if state.len() > SESSION_STATE_MAX {
+        let bytes = state.len();
+        tracing::warn!(session = %session.id, bytes, "too much waits in a session; it stays");
+        return Err(StayReason::Refused);
+    }
+    Ok(state)
 }
 
 /// A second handle to a socket.

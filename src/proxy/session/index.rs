@@ -36,6 +36,8 @@ struct Indexed {
     seen: RefCell<HashMap<SessionId, HistoryId>>,
     /// Sessions that wait for what they have missed, with the groups that were asked for.
     behind: RefCell<HashMap<SessionId, Vec<GroupName>>>,
+    /// When sessions came from the process before this one.
+    adopted: RefCell<HashMap<SessionId, Instant>>,
     setup: Arc<MessagesSetup>,
 }
 
@@ -47,6 +49,7 @@ impl SessionIndex {
             newest: RefCell::default(),
             seen: RefCell::default(),
             behind: RefCell::default(),
+            adopted: RefCell::default(),
             setup: Arc::clone(setup),
         }))
     }
@@ -109,6 +112,15 @@ impl SessionIndex {
         });
     }
 
+    /// A session misses a message of the history while it is held for another process. If it stays,
+    /// it asks for it.
+    pub(crate) fn fall_behind(&self, id: SessionId) {
+        let Some(this) = &self.0 else { return };
+        let groups = self.groups_of(id).into_iter();
+        let groups = groups.map(|one| one.group).collect();
+        this.behind.borrow_mut().insert(id, groups);
+    }
+
     /// The same for a session that is behind already: behind the last message that it got.
     pub(crate) fn ask_again(&self, id: SessionId) {
         let Some(this) = &self.0 else { return };
@@ -149,11 +161,28 @@ impl SessionIndex {
         got || behind.get(&id).is_some_and(asked)
     }
 
-    /// A session has what it has missed.
-    pub(crate) fn caught_up(&self, id: SessionId) {
+    /// A session has all messages of the history up to `last` that are for it.
+    pub(crate) fn caught_up(&self, id: SessionId, last: HistoryId) {
         if let Some(this) = &self.0 {
             this.behind.borrow_mut().remove(&id);
+            // Also where its client gave an id of the future.
+            this.seen.borrow_mut().insert(id, last);
         }
+    }
+
+    /// A session has come from the process before this one.
+    pub(crate) fn note_adopted(&self, id: SessionId) {
+        if let Some(this) = &self.0 {
+            this.adopted.borrow_mut().insert(id, clock::now());
+        }
+    }
+
+    /// Whether a session came from the process before this one behind a message that both got at
+    /// this time, so that it may have got it there.
+    pub(crate) fn came_behind(&self, id: SessionId, came: Instant) -> bool {
+        let this = self.0.as_ref();
+        let adopted = this.and_then(|this| this.adopted.borrow().get(&id).copied());
+        adopted.is_some_and(|adopted| adopted >= came)
     }
 
     /// Removes a session.
@@ -162,6 +191,7 @@ impl SessionIndex {
         this.newest.borrow_mut().remove(&session.id);
         this.seen.borrow_mut().remove(&session.id);
         this.behind.borrow_mut().remove(&session.id);
+        this.adopted.borrow_mut().remove(&session.id);
         let mut index = this.index.borrow_mut();
         if let Some(subject) = &session.facts.borrow().principal
             && index.remove_principal(subject, session.id)

@@ -29,19 +29,17 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             deliveries,
             gap,
             more,
+            last,
             answer,
         } => {
-            let here = sessions.find(id).is_some();
-            if here {
-                let replay = QueuedReplay {
-                    id,
-                    deliveries,
-                    gap,
-                    more,
-                };
-                sessions.delivery_queue.push_replay(replay);
-            }
-            reply(answer, here);
+            let replay = QueuedReplay {
+                id,
+                deliveries,
+                gap,
+                more,
+                last,
+            };
+            reply(answer, queue_replay(sessions, replay));
         }
         MessageCommand::Join {
             id,
@@ -87,6 +85,15 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             after,
         } => report_members(sessions, group, asked, after),
     }
+}
+
+/// Queues what a session has missed, if it is here.
+fn queue_replay(sessions: &Sessions, replay: QueuedReplay) -> bool {
+    let here = sessions.find(replay.id).is_some();
+    if here {
+        sessions.delivery_queue.push_replay(replay);
+    }
+    here
 }
 
 /// The groups of these sessions, one for each membership.

@@ -13,11 +13,12 @@ use crate::live::Delivery;
 use crate::proxy::clock::ticks;
 use crate::proxy::session::delivery_queue::QueuedReplay;
 use crate::proxy::session::live_session::Session;
+use crate::proxy::session::queue_bounds::bounds_of_route;
 use crate::proxy::session::registry::Sessions;
 
 /// Between two looks at a session whose client has not taken what it has missed so far.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// What is queued at once is a page: the next one waits until it has left.
+/// For what the bounds of the route were asked before, and for a word about a gap.
 const UNBOUNDED: QueueBounds = QueueBounds {
     messages: usize::MAX,
     bytes: usize::MAX,
@@ -38,19 +39,33 @@ pub(crate) fn replay(sessions: &Rc<Sessions>, replay: &QueuedReplay) {
     if replay.gap {
         tell_of_gap(&session);
     }
+    let mut more = replay.more;
     for delivery in &*replay.deliveries {
         if let Some(at) = &delivery.recorded {
+            if !has_room(sessions, &session, delivery) {
+                more = true;
+                break;
+            }
             // Also one that the client does not get: the next page is behind it.
             sessions.index.note_seen(replay.id, at.id);
             queue(sessions, &session, delivery, &at.groups);
         }
     }
     let sent = session.relay_mut().flush_client(sessions.worker().tick());
-    match (sent || replay.deliveries.is_empty(), replay.more) {
-        (true, false) => sessions.index.caught_up(replay.id),
+    match (sent || replay.deliveries.is_empty(), more) {
+        (true, false) => sessions.index.caught_up(replay.id, replay.last),
         (true, true) => sessions.index.ask_again(replay.id),
         (false, _) => drop(spawn_local(ask_when_sent(Rc::clone(sessions), session))),
     }
+}
+
+/// Whether the route's queue has room for a message now; an empty one has it for any, as the client
+/// gets the next one when it has taken this.
+fn has_room(sessions: &Sessions, session: &Session, delivery: &Delivery) -> bool {
+    let bounds = bounds_of_route(sessions, &session.facts.borrow().route);
+    let mut relay = session.relay_mut();
+    let bytes = delivery.frame.len();
+    relay.has_room(bytes, &bounds) || relay.flush_client(sessions.worker().tick())
 }
 
 /// Asks for the next page when the client has taken this one.

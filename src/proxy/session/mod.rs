@@ -11,6 +11,7 @@ pub(crate) mod live_session;
 pub(crate) mod message_commands;
 mod missed;
 pub(crate) mod orders;
+mod queue_bounds;
 mod reconnect;
 pub(crate) mod registry;
 mod renewal;

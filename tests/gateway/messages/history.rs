@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::*;
@@ -201,6 +202,135 @@ async fn i8_a_client_that_does_not_read_what_it_missed_gets_it_page_by_page() {
         );
     }
     drop(slow);
+}
+
+/// What waits for a client that comes back is bounded by its route, as all that is published.
+#[tokio::test]
+async fn i8_a_page_of_what_was_missed_fits_into_the_queue_of_the_route() {
+    const MESSAGES: usize = 130;
+    let backend = Backend::echo().await;
+    let queue = "sse = {}\nmessage_queue = { messages = 4, bytes = \"64 KiB\" }";
+    let history = "history = [{ groups = [\"*\"], messages = 1000 }]\n";
+    let text = rooms(&[backend.address], queue);
+    let text = text.replacen("[publish]\n", &format!("[publish]\n{history}"), 1);
+    let gateway = Gateway::start(&text).await;
+    let large = "x".repeat(30_000);
+    for number in 0..MESSAGES {
+        tell(&gateway, "slow", &format!("{number} {large}"));
+    }
+    let mut slow = EventSource::slow(gateway.address(), "/rooms/slow?since=0").await;
+    assert_eq!(slow.event().await.kind, "gap");
+    let id = slow.field("sessile-session").expect("an id").to_owned();
+    let session = gateway.get(&format!("/v1/sessions/{id}"));
+    let held = session["in_flight_to_client"]["held"].as_u64();
+    // Two fit into the queue, and one is on its way through the buffers.
+    let held = held.expect("bytes that wait");
+    assert!(
+        (1..=4 * 31_000).contains(&held),
+        "a page at most: {session}"
+    );
+    for expected in 0..MESSAGES {
+        let text = slow.message().await;
+        let start = format!("{expected} ");
+        assert!(text.starts_with(&start), "{expected}: {text:.20}");
+    }
+    tell(&gateway, "slow", "live");
+    assert_eq!(slow.message().await, "live");
+    drop(slow);
+}
+
+/// The clocks of gateways differ, so an id may be of the future.
+#[tokio::test]
+async fn i12_a_client_that_asks_behind_the_future_gets_what_is_published_now() {
+    let (gateway, _backend) = keeping("messages = 100").await;
+    tell(&gateway, "a", "old");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a time");
+    let future = now.as_millis() + 50_000;
+    let mut source = resume(&gateway, "a", &format!("{future}-0")).await;
+    let target = format!("/rooms/a?since={future}");
+    let mut client = Client::connect(gateway.address(), &target).await;
+    client.echo("it is here").await;
+    for text in ["one", "two"] {
+        tell(&gateway, "a", text);
+    }
+    for text in ["one", "two"] {
+        loop {
+            let event = source.event().await;
+            if event.kind != "gap" {
+                assert_eq!(event.data, text);
+                break;
+            }
+        }
+        assert_eq!(client.receive_text().await, text);
+    }
+    client.close().await;
+    drop(source);
+}
+
+/// Both processes get the messages of the broker, each under ids of its own.
+#[tokio::test]
+async fn i1_in_a_fleet_no_message_comes_twice_through_a_hand_over() {
+    let backend = Backend::echo().await;
+    let broker = BrokerServer::start("nats").await;
+    let text = rooms(
+        &[backend.address],
+        "sse = {}\nmessage_queue = { messages = 100000, bytes = \"16 MiB\" }",
+    );
+    let history = "history = [{ groups = [\"*\"], messages = 10000 }]\n";
+    let text = text.replacen("[publish]\n", &format!("[publish]\n{history}"), 1);
+    let text = format!("{}{text}", broker.config());
+    let other = Arc::new(Gateway::start_named("other", &text).await);
+    let mut gateway = Gateway::start_with_handover(&text).await;
+    let reached = |gateway: &Gateway| gateway.metric("sessile_broker_nodes", &[]) == 2.0;
+    eventually("they know each other", async || {
+        reached(&gateway) && reached(&other)
+    })
+    .await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(EventSource::connect(gateway.address(), "/rooms/a", "").await);
+    }
+    // It is subscribed when a message of the other gateway comes.
+    eventually("the room is subscribed", async || {
+        tell(&other, "a", "probe");
+        let deliveries = gateway.metric("sessile_deliveries_total", &["delivered"]);
+        deliveries >= clients.len() as f64
+    })
+    .await;
+    let over = Arc::new(AtomicBool::new(false));
+    let publisher = {
+        let (other, over) = (Arc::clone(&other), Arc::clone(&over));
+        thread::spawn(move || {
+            let mut sent = 0;
+            while !over.load(Ordering::Relaxed) {
+                tell(&other, "a", &sent.to_string());
+                sent += 1;
+            }
+            sent
+        })
+    };
+    for _ in 0..2 {
+        let next = gateway.succeed().await;
+        assert!(gateway.wait_for_exit().await.success());
+        gateway = next;
+    }
+    over.store(true, Ordering::Relaxed);
+    let sent: usize = publisher.join().expect("it publishes all");
+    tell(&gateway, "a", "end");
+    for client in &mut clients {
+        let mut came = Vec::new();
+        loop {
+            let text = client.message().await;
+            match text.parse::<usize>() {
+                Ok(number) => came.push(number),
+                Err(_) if text == "end" => break,
+                Err(_) => {}
+            }
+        }
+        assert!(came.is_sorted_by(|one, next| one < next), "{came:?}");
+        assert!(came.len() > sent / 2, "{} of {sent}", came.len());
+    }
+    drop(clients);
 }
 
 /// A gateway of a fleet whose rooms have a history.

@@ -1,6 +1,7 @@
 //! Groups and messages through a hand-over and a reconnect.
 
 use super::*;
+use crate::support::certificates::Authority;
 use crate::support::eventually;
 
 #[tokio::test]
@@ -64,4 +65,42 @@ async fn a_session_that_reconnects_keeps_its_groups_and_gets_its_messages() {
     assert_eq!(client.receive_text().await, "after");
     client.echo("there").await;
     client.close().await;
+}
+
+/// A session that cannot be handed over stays with the process before; a caller who asks the new
+/// one must not take it for gone.
+#[tokio::test]
+async fn i1_sessions_that_stay_with_the_process_before_are_not_said_to_be_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new(directory.path());
+    authority.issue("edge", &["edge.test"]);
+    let backend = Backend::echo().await;
+    let text = format!(
+        "# node: tls_records = \"rustls\"\n[shutdown]\ngrace = \"5m\"\n\n\
+         [[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
+         tls.certificates = [{{ cert = \"edge.crt\", key = \"edge.key\" }}]\n\n{}",
+        rooms(&[backend.address], "")
+    );
+    let mut old = Gateway::start_with_handover_in(directory, &text).await;
+    let dial = Dial::new("/rooms/a").host("edge.test");
+    let client = dial.connect_tls(old.address(), authority.client()).await;
+    let mut client = client.expect("a session");
+    let id = client.header("sessile-session").expect("an id").to_owned();
+    let requests = [
+        ("GET", format!("/@connections/{id}")),
+        ("DELETE", format!("/@connections/{id}")),
+        ("PUT", format!("/v1/groups/vip/sessions/{id}")),
+        ("DELETE", format!("/v1/groups/vip/sessions/{id}")),
+    ];
+    let new = old.succeed().await;
+    let statuses = || {
+        let asked = requests.iter();
+        let asked = asked.map(|(method, target)| call(&new, method, target, &Value::Null).status);
+        asked.collect::<Vec<_>>()
+    };
+    assert_eq!(statuses(), [503; 4], "it lives");
+    client.echo("as before").await;
+    client.close().await;
+    assert!(old.wait_for_exit().await.success());
+    assert_eq!(statuses(), [410, 410, 404, 404], "now it is gone");
 }

@@ -261,6 +261,10 @@ async fn round(
             }
         };
         is_empty &= batches.next == position.offset;
+        match is_own {
+            true => shared.incoming.count_missed(batches.unread),
+            false => shared.incoming.count_unread(batches.unread),
+        }
         pass_on(&fetched.topic, &batches, &shared.interest, &shared.incoming);
         reading.advance(position, batches.next);
     }
@@ -284,7 +288,6 @@ async fn give_up(
 }
 
 fn pass_on(name: &Name, batches: &Batches<'_>, interest: &Interest, incoming: &Incoming) {
-    incoming.count_unread(batches.unread);
     if batches.compressed > 0 && incoming.count_compressed(batches.compressed) {
         tracing::warn!(
             topic = %name,

@@ -2,21 +2,35 @@ use std::io::Read as _;
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::{Pin, pin};
 use std::task::{Context, Waker};
+use std::time::Instant;
 
+use metrics::Counter;
 use socket2::{Domain, Socket as RawSocket, Type};
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::base::clock;
 use crate::base::message::Message;
 use crate::core::messages::delivery::Publication;
+use crate::core::messages::index::GroupBounds;
 use crate::io::carrier::Carrier;
 use crate::io::net::socket::Socket;
+use crate::live::{MessagesSetup, PresenceFeed};
 use crate::proxy::session::live_session::Ownership;
 use crate::proxy::tests::session::{self, ROUTES, is_silent};
 use crate::proxy::tests::{Fixture, run as run_as_worker};
 
 /// A message to all sessions waits for the worker.
 fn publish(sessions: &Sessions, text: &str) -> oneshot::Receiver<DeliveryCounts> {
+    publish_at(sessions, text, None)
+}
+
+/// The same for one that came at this time, to the process before this one too.
+fn publish_at(
+    sessions: &Sessions,
+    text: &str,
+    came: Option<Instant>,
+) -> oneshot::Receiver<DeliveryCounts> {
     let publication = Publication {
         id: None,
         to: vec![Target::All],
@@ -25,12 +39,67 @@ fn publish(sessions: &Sessions, text: &str) -> oneshot::Receiver<DeliveryCounts>
         message: Message::Text(text.into()),
         expires: None,
     };
+    let delivery = Delivery::from(publication).that_came(came);
     let (answer, counts) = oneshot::channel();
     sessions.delivery_queue.push(QueuedDelivery {
-        delivery: Arc::new(publication.into()),
+        delivery: Arc::new(delivery),
         answer,
     });
     counts
+}
+
+/// Publishes messages on the fixture's gateway.
+fn with_messages(fixture: &Fixture) -> Rc<Sessions> {
+    fixture.worker.live().set_messages(MessagesSetup {
+        prefix: "sessile".into(),
+        bounds: GroupBounds {
+            per_session: 10,
+            per_worker: 10,
+        },
+        interest: None,
+        replays: Some(Arc::default()),
+        presence: Arc::new(PresenceFeed::publishing(Vec::new())),
+        refused: Counter::noop(),
+    });
+    fixture.sessions()
+}
+
+async fn answered(
+    mut answer: oneshot::Receiver<DeliveryCounts>,
+    mut task: Pin<&mut impl Future<Output = ()>>,
+) -> DeliveryCounts {
+    loop {
+        match answer.try_recv() {
+            Ok(counted) => return counted,
+            Err(_) => step(task.as_mut()),
+        }
+    }
+}
+
+/// Both processes of a hand-over get the messages of the broker: what came before a session did
+/// was for the process before.
+#[test]
+fn i1_a_session_that_came_behind_a_message_does_not_get_it_a_second_time() {
+    let fixture = Fixture::new(ROUTES);
+    run_as_worker(async {
+        let sessions = with_messages(&fixture);
+        let ends = session::ordinary(&sessions).await;
+        let (before, now) = (clock::now(), || Some(clock::now()));
+        sessions.index.note_adopted(ends.session.id);
+        let mut task = pin!(run(Rc::clone(&sessions)));
+        let early = publish_at(&sessions, "a", Some(before));
+        assert_eq!(answered(early, task.as_mut()).await, counts(0, 0, 1));
+        assert!(is_silent(&ends.client));
+        let late = publish_at(&sessions, "b", now());
+        assert_eq!(answered(late, task.as_mut()).await, counts(1, 0, 0));
+        // One that no other process got.
+        let own = publish(&sessions, "c");
+        assert_eq!(answered(own, task.as_mut()).await, counts(1, 0, 0));
+        let native = session::ordinary(&sessions).await;
+        let all = publish_at(&sessions, "d", Some(before));
+        assert_eq!(answered(all, task.as_mut()).await, counts(1, 0, 1));
+        drop(native);
+    });
 }
 
 /// Lets the worker's task go on until it lets others run.

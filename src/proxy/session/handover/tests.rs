@@ -1,6 +1,9 @@
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
+use crate::base::message::Message;
+use crate::core::relay::client_frame;
+use crate::io::relay::{QueueBounds, WhenFull};
 use crate::proxy::tests::session::{self, FROM_CLIENT, ROUTES, is_silent, settle};
 use crate::proxy::tests::{Fixture, run};
 
@@ -33,6 +36,32 @@ fn i1_a_held_session_moves_no_byte_until_it_is_released() {
         assert!(!fixture.worker.keeps_connections(), "others may follow");
         let again = pack(&sessions, None, 10, STATE_DETAILS);
         assert_eq!((again.transfers.len(), again.staying.total()), (0, 1));
+    });
+}
+
+/// A hand-over is called off when a message of it is too large: such a session stays instead.
+#[test]
+fn i1_a_session_with_too_much_waiting_stays_and_calls_no_hand_over_off() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let ends = session::ordinary(&sessions).await;
+        let other = session::ordinary(&sessions).await;
+        let bounds = QueueBounds {
+            messages: usize::MAX,
+            bytes: usize::MAX,
+            when_full: WhenFull::DropNew,
+        };
+        let frame = client_frame(&Message::Binary(vec![0; SESSION_STATE_MAX].into()));
+        let queued = ends
+            .session
+            .relay_mut()
+            .send_frame(&frame, Tick::MAX, &bounds);
+        queued.expect("it is queued");
+        let batch = pack(&sessions, None, 10, STATE_DETAILS);
+        let packed: Vec<_> = batch.transfers.iter().map(|one| one.id).collect();
+        assert_eq!((packed, batch.staying.total()), (vec![other.session.id], 1));
+        assert!(ends.session.is_here(), "it goes on");
     });
 }
 
