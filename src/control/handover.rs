@@ -4,6 +4,7 @@
 
 mod give;
 mod outcome;
+mod send_messages;
 mod send_session;
 mod step;
 mod take;

@@ -5,7 +5,7 @@
 //! new  Hello ▸                        which versions it understands
 //! old        ◂ Welcome, Listener…     a descriptor each
 //! new  Serving ▸                      it accepts; the old process stops accepting
-//! old        ◂ Tickets… Revocations… Orders…   and again before Done
+//! old        ◂ Tickets… Revocations… Orders… History… Ids…   and again before Done
 //! old        ◂ Session…, Batch        two descriptors and the state each, now frozen
 //! new  Taken ▸                        those are the new one's, and only now does it touch them
 //! old        ◂ Session…, Batch        and so on, then Done
@@ -43,8 +43,10 @@ pub const STATE_DETAILS: u32 = 3;
 /// Version of the state of a session of which one end is in the process. A process that reads only
 /// older versions gets no such session.
 pub const STATE_ENDS: u32 = 4;
+/// From this version on a process also reads the ids of published messages.
+pub const STATE_IDS: u32 = 5;
 /// The newest version of a session's state that this program reads.
-pub const STATE_NEWEST: u32 = STATE_ENDS;
+pub const STATE_NEWEST: u32 = STATE_IDS;
 /// The oldest version of a session's state that this program reads.
 pub const STATE_OLDEST: u32 = 1;
 
@@ -136,6 +138,9 @@ pub enum FromOld {
     /// form of the control plane; they are added to those sent before. Sent to a process that
     /// reads [`STATE_ENDS`].
     History,
+    /// A part of the ids of published messages, in the attachment, in the form of the control
+    /// plane; they are added to those sent before. Sent to a process that reads [`STATE_IDS`].
+    Ids,
     /// A session: its state in the attachment, the client's descriptor, then the backend's unless
     /// it is between two.
     Session {
@@ -189,6 +194,7 @@ impl FromOld {
             Self::Revocations { .. } => "revocations",
             Self::Orders { .. } => "orders",
             Self::History => "history",
+            Self::Ids => "ids",
             Self::Session { .. } => "session",
             Self::Batch => "batch",
             Self::Done { .. } => "done",

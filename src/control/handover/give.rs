@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::clock;
-use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::outcome::HandoverOutcome;
+use crate::control::handover::send_messages::SentMessages;
 use crate::control::handover::send_session::send_session;
 use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
 use crate::control::messages::Messages;
@@ -24,7 +24,7 @@ use crate::control::tickets::{Tickets, UsedOf};
 use crate::core::session::drain::BackendOrder;
 use crate::core::session::staying::{StayReason, Staying};
 use crate::io::handover::{
-    FromNew, FromOld, PROTOCOL, STATE, STATE_ENDS, STATE_TLS, VERSION, Wire, WireError, agree,
+    FromNew, FromOld, PROTOCOL, STATE, STATE_TLS, VERSION, Wire, WireError, agree,
 };
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
@@ -236,11 +236,15 @@ impl HandoverOffer {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
+        let messages = self.messages.as_deref();
         self.tell_tickets(wire).await?;
         self.tell_revocations(wire).await?;
         let orders = self.drainer.orders();
         tell_orders(wire, &orders).await?;
-        let kept = self.send_history(wire, reads, HistoryId::default()).await?;
+        let mut sent = SentMessages::default();
+        if let Some(messages) = messages {
+            sent.send_more(wire, messages, reads).await?;
+        }
         // When all have answered, no worker accepts, and what one accepted for another is counted.
         self.pack(&vec![Some(None); self.live.workers().len()], 0, reads)
             .await;
@@ -260,7 +264,9 @@ impl HandoverOffer {
         if last != orders {
             tell_orders(wire, &last).await?;
         }
-        self.send_history(wire, reads, kept).await?;
+        if let Some(messages) = messages {
+            sent.send_more(wire, messages, reads).await?;
+        }
         // A worker that answered too late may hold sessions whose transfer was never sent.
         self.release(&[]).await;
         let done = FromOld::Done {
@@ -290,28 +296,6 @@ impl HandoverOffer {
             }
         }
         Ok(())
-    }
-
-    /// Sends the history of messages behind `after`, if the new process reads it. Returns the last.
-    async fn send_history(
-        &self,
-        wire: &mut Wire,
-        reads: u32,
-        after: HistoryId,
-    ) -> Result<HistoryId, StepError> {
-        let mut last = after;
-        let Some(messages) = self.messages.as_ref().filter(|_| reads >= STATE_ENDS) else {
-            return Ok(last);
-        };
-        while let Some((part, sent)) = messages.history_part(last).await {
-            let (attachment, none) = ([part.as_slice()], []);
-            let send = wire.send(&FromOld::History, &attachment, &none);
-            timeout(ANSWER_MAX, send)
-                .await
-                .map_err(|_| StepError::Silent(ANSWER_MAX))??;
-            last = sent;
-        }
-        Ok(last)
     }
 
     async fn tell_revocations(&self, wire: &mut Wire) -> Result<(), StepError> {

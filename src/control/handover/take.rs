@@ -306,6 +306,11 @@ impl Predecessor {
                         messages.adopt_history(&message.attachment).await;
                     }
                 }
+                FromOld::Ids => {
+                    if let Some(messages) = messages {
+                        messages.adopt_ids(&message.attachment);
+                    }
+                }
                 FromOld::Batch => {
                     let batch = std::mem::take(&mut transfers);
                     let more = adopt(&mut self.wire, live, batch).await.unwrap_or(0);

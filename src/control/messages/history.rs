@@ -25,8 +25,8 @@ use crate::live::{
     WorkerCommand,
 };
 
-/// Bytes of the messages in one part of a hand-over, about.
-const PART_MAX: usize = 1 << 20;
+/// Bytes in one part of a hand-over, about.
+pub(super) const PART_MAX: usize = 1 << 20;
 /// Messages that a session gets at once; the next ones when these have left.
 const PAGE: usize = 64;
 /// For the log of the fleet, or the process before this one; then sessions are told of a gap.

@@ -30,11 +30,11 @@ use crate::config::snapshot::Publish;
 use crate::control::drainer::Elsewhere;
 use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::fleet::{Fleet, Waiting};
-use crate::control::messages::history::NodeHistory;
+use crate::control::messages::history::{NodeHistory, PART_MAX};
 use crate::control::messages::presence::Presence;
 use crate::control::messages::published::Delivered;
 use crate::control::messages::shared_history::SharedHistory;
-use crate::core::messages::dedup::{DedupResult, DedupWindow};
+use crate::core::messages::dedup::{DedupResult, DedupWindow, Place as DedupPlace};
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::signal::Signal;
@@ -131,6 +131,17 @@ impl Messages {
         // What is in a log the other process reads there.
         let history = self.history.as_ref().filter(|_| self.shared.is_none());
         history?.part(after).await
+    }
+
+    /// The ids of messages behind `after`, a part of them, for the process that takes over, and the
+    /// place of the last of them; `None` after the last.
+    pub fn ids_part(&self, after: Option<DedupPlace>) -> Option<(Vec<u8>, DedupPlace)> {
+        self.dedup().part(after, PART_MAX, clock::now())
+    }
+
+    /// Remembers ids of the process before this one, a part of them.
+    pub fn adopt_ids(&self, part: &[u8]) {
+        self.dedup().adopt(part, clock::now());
     }
 
     /// Keeps what the process before this one has kept, a part of it.

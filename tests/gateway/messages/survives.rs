@@ -104,3 +104,23 @@ async fn i1_sessions_that_stay_with_the_process_before_are_not_said_to_be_gone()
     assert!(old.wait_for_exit().await.success());
     assert_eq!(statuses(), [410, 410, 404, 404], "now it is gone");
 }
+
+/// A publisher that repeats a message does not know that another process has taken over.
+#[tokio::test]
+async fn i1_a_message_is_known_by_its_id_after_a_hand_over() {
+    let backend = Backend::echo().await;
+    let mut gateway = Gateway::start_with_handover(&rooms(&[backend.address], "")).await;
+    let (mut client, _) = enter(&gateway, "a").await;
+    let message = json!({ "to": ["group:a"], "text": "once", "id": "m-1" });
+    assert_eq!(publish(&gateway, &message)["duplicate"], false);
+    assert_eq!(client.receive_text().await, "once");
+    for _ in 0..2 {
+        let next = gateway.succeed().await;
+        assert!(gateway.wait_for_exit().await.success());
+        gateway = next;
+        assert_eq!(publish(&gateway, &message)["duplicate"], true);
+    }
+    publish(&gateway, &json!({ "to": ["group:a"], "text": "next", "id": "m-2" }));
+    assert_eq!(client.receive_text().await, "next");
+    client.close().await;
+}

@@ -1,0 +1,46 @@
+//! What the old process sends of published messages: history and ids.
+
+use tokio::time::timeout;
+
+use crate::base::history_id::HistoryId;
+use crate::control::handover::step::{ANSWER_MAX, StepError};
+use crate::control::messages::Messages;
+use crate::core::messages::dedup::Place;
+use crate::io::handover::{FromOld, STATE_ENDS, STATE_IDS, Wire};
+
+/// What was sent of history and ids.
+#[derive(Default)]
+pub(super) struct SentMessages {
+    history: HistoryId,
+    ids: Option<Place>,
+}
+
+impl SentMessages {
+    /// Sends what has come since the last call, as far as the new process reads it.
+    pub(super) async fn send_more(
+        &mut self,
+        wire: &mut Wire,
+        messages: &Messages,
+        reads: u32,
+    ) -> Result<(), StepError> {
+        while reads >= STATE_ENDS
+            && let Some((part, last)) = messages.history_part(self.history).await
+        {
+            send_part(wire, &FromOld::History, &part).await?;
+            self.history = last;
+        }
+        while reads >= STATE_IDS
+            && let Some((part, last)) = messages.ids_part(self.ids)
+        {
+            send_part(wire, &FromOld::Ids, &part).await?;
+            self.ids = Some(last);
+        }
+        Ok(())
+    }
+}
+
+async fn send_part(wire: &mut Wire, content: &FromOld, part: &[u8]) -> Result<(), StepError> {
+    let attachment = [part];
+    let sent = timeout(ANSWER_MAX, wire.send(content, &attachment, &[])).await;
+    Ok(sent.map_err(|_| StepError::Silent(ANSWER_MAX))??)
+}
