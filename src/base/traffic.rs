@@ -48,4 +48,10 @@ pub struct PublishedCounts {
     pub bytes: u64,
     /// Messages that were dropped: the queue was full, they expired, or the session ended.
     pub dropped: u64,
+    /// Of these, messages that waited and made room for newer ones.
+    #[serde(default)]
+    pub evicted: u64,
+    /// Of these, messages that waited for longer than they live.
+    #[serde(default)]
+    pub expired: u64,
 }

@@ -234,6 +234,8 @@ fn session(line: &mut Line, node: &str, record: &Record) {
             line.field("sent", Value::Number(record.published.sent));
             line.field("bytes", Value::Number(record.published.bytes));
             line.field("dropped", Value::Number(record.published.dropped));
+            line.field("evicted", Value::Number(record.published.evicted));
+            line.field("expired", Value::Number(record.published.expired));
         });
     }
     line.group("to_backend", |line| traffic(line, &record.to_backend));

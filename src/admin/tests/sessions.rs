@@ -124,7 +124,7 @@ async fn a_session_is_shown_with_all_fields() {
         "started": "1970-01-01T00:00:00.000Z", "handshake_ms": 1.5,
         "age_seconds": 60.0, "idle_seconds": 0.3, "worker": 0, "closing": false,
         "resumes": 0, "messages_lost": 0,
-        "published": { "sent": 0, "bytes": 0, "dropped": 0 },
+        "published": { "sent": 0, "bytes": 0, "dropped": 0, "evicted": 0, "expired": 0 },
         "to_backend": { "bytes": 2048, "text": 3, "binary": 0, "ping": 0, "pong": 0, "close": 0 },
         "to_client": none,
     });

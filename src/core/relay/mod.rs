@@ -63,7 +63,7 @@ pub use event_client::{EventClient, event_bytes_max, event_frame, gap_frame};
 pub use liveness::Keepalive;
 pub use local_backend::{ClientMessage, LocalBackend};
 pub use machine::{Chunk, Machine, OwnState, Turn, Unsent, client_frame};
-pub use outbound_queue::{QueueBounds, WhenFull};
+pub use outbound_queue::{LostCounts, QueueBounds, WhenFull};
 pub use setup::{Setup, Times, Warning};
 pub use side::{SendQueue, Side};
 pub use stage::LastFrames;

@@ -63,6 +63,17 @@ pub(super) struct OutboundQueue {
     messages: VecDeque<QueuedMessage>,
     bytes: usize,
     pub(super) counts: PublishedCounts,
+    /// Those of `counts` that metrics have already.
+    reported: LostCounts,
+}
+
+/// Messages that were lost after they had been queued: their publishers count them as queued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostCounts {
+    /// They made room for newer ones.
+    pub evicted: u64,
+    /// They waited for longer than they live.
+    pub expired: u64,
 }
 
 impl OutboundQueue {
@@ -90,6 +101,7 @@ impl OutboundQueue {
         if bounds.when_full == WhenFull::DropOldest {
             while !self.has_room(frame.len(), bounds) && self.pop().is_some() {
                 self.counts.dropped += 1;
+                self.counts.evicted += 1;
             }
         }
         if !self.has_room(frame.len(), bounds) {
@@ -113,6 +125,7 @@ impl OutboundQueue {
         let dropped = before - self.messages.len();
         if dropped > 0 {
             self.counts.dropped += dropped as u64;
+            self.counts.expired += dropped as u64;
             self.bytes = self
                 .messages
                 .iter()
@@ -120,6 +133,24 @@ impl OutboundQueue {
                 .sum();
             self.release();
         }
+    }
+
+    /// What was lost since the last call.
+    pub(super) fn take_lost(&mut self) -> LostCounts {
+        let PublishedCounts {
+            evicted, expired, ..
+        } = self.counts;
+        let before = std::mem::replace(&mut self.reported, LostCounts { evicted, expired });
+        LostCounts {
+            evicted: evicted - before.evicted,
+            expired: expired - before.expired,
+        }
+    }
+
+    /// Goes on with the counts of another process, which has reported them.
+    pub(super) fn set_counts(&mut self, counts: PublishedCounts) {
+        self.counts = counts;
+        self.take_lost();
     }
 
     /// The frame, if there is exactly one.
@@ -233,6 +264,7 @@ mod tests {
             sent: 1,
             bytes: 1,
             dropped: 2,
+            ..PublishedCounts::default()
         };
         assert_eq!((queue.len(), queue.counts), (10, counts));
         let none = QueueBounds {
@@ -265,7 +297,13 @@ mod tests {
         assert_eq!(queue.push(frame(3, 6), Tick::MAX, &bounds), Queued::Yes);
         assert_eq!(queue.take_first(), Some(frame(2, 3)));
         assert_eq!(queue.take_first(), Some(frame(3, 6)));
-        assert_eq!(queue.counts.dropped, 3);
+        // The one that was too large never waited.
+        assert_eq!((queue.counts.dropped, queue.counts.evicted), (3, 2));
+        let lost = |evicted| LostCounts {
+            evicted,
+            expired: 0,
+        };
+        assert_eq!([queue.take_lost(), queue.take_lost()], [lost(2), lost(0)]);
     }
 
     #[test]
@@ -281,6 +319,15 @@ mod tests {
         queue.drop_expired(20);
         assert_eq!((queue.len(), queue.counts.dropped), (2, 2));
         assert_eq!(queue.only(), Some(&[1, 1][..]));
+        let lost = LostCounts {
+            evicted: 0,
+            expired: 2,
+        };
+        assert_eq!(queue.take_lost(), lost);
+        let mut next = OutboundQueue::default();
+        next.set_counts(queue.counts);
+        assert_eq!(next.take_lost(), LostCounts::default(), "it is reported");
+        assert_eq!(next.counts, queue.counts);
     }
 
     #[test]

@@ -24,8 +24,8 @@ use crate::core::session::wheel::Tick;
 use crate::io::relay::link::PolledLink;
 
 pub use crate::core::relay::{
-    EventClient, Keepalive, OwnState, QueueBounds, ReadBuffer, RelayState, Setup, Side, Throttle,
-    Times, Turn, Unsent, Unsound, Warning, WhenFull, client_frame, gap_frame,
+    EventClient, Keepalive, LostCounts, OwnState, QueueBounds, ReadBuffer, RelayState, Setup, Side,
+    Throttle, Times, Turn, Unsent, Unsound, Warning, WhenFull, client_frame, gap_frame,
 };
 pub use crate::io::relay::stream::Stream;
 
@@ -240,6 +240,11 @@ impl<C: Stream> Relay<C> {
     /// The gateway's own messages to this side so far.
     pub fn own_counts(&self, to: Side) -> PublishedCounts {
         self.machine.own_counts(to)
+    }
+
+    /// Messages to the client that were queued and lost since the last call.
+    pub fn take_lost(&mut self) -> LostCounts {
+        self.machine.take_lost()
     }
 
     /// What a hand-over keeps of those to the client, beside the messages that wait.

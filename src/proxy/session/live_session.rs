@@ -205,10 +205,19 @@ impl Session {
         )
     }
 
-    /// Adds the traffic since the last call to the metrics.
+    /// Adds the traffic since the last call to the metrics, and the messages that were lost in the
+    /// queue.
     pub(crate) fn gather(&self) {
-        let (up, down) = match self.relay.try_borrow() {
-            Ok(relay) => (relay.to_backend(), relay.to_client()),
+        let (up, down) = match self.relay.try_borrow_mut() {
+            Ok(mut relay) => {
+                let lost = relay.take_lost();
+                for (outcome, count) in [("evicted", lost.evicted), ("expired", lost.expired)] {
+                    if count > 0 {
+                        self.metrics.published(outcome, count);
+                    }
+                }
+                (relay.to_backend(), relay.to_client())
+            }
             // A poll further up this stack has panicked; what is known counts.
             Err(_) => self.gathered.get(),
         };

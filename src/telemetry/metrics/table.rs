@@ -124,7 +124,8 @@ table! {
     DELIVERIES = Counter, Count, "sessile_deliveries_total",
         ["route", "upstream", "outcome"],
         "Published messages by what became of them in each session: delivered to its socket, \
-         queued behind a slow client, dropped.";
+         queued behind a slow client, dropped; of those that were queued: evicted by newer ones, \
+         expired.";
     PUBLISH_REQUESTS = Counter, Count, "sessile_publish_messages_total", ["outcome"],
         "Messages that publishers gave to this node: published, or a duplicate of one with the \
          same id.";

@@ -75,7 +75,18 @@ async fn the_oldest_messages_make_room_where_the_route_wants_that() {
         "{came:?}"
     );
     assert!(came.len() <= filled + 10 && came.is_sorted());
+    // Their publishers have them as queued.
+    let lost = filled + 31 - came.len();
+    assert!(lost >= 20, "{lost}");
+    let evicted = gateway.metric("sessile_deliveries_total", &["evicted"]);
+    assert_eq!(evicted, lost as f64);
     slow.close().await;
+    let published = &gateway.wait_for_records(1).await[0].published;
+    assert_eq!(
+        (&published["evicted"], &published["expired"]),
+        (&json!(lost), &json!(0))
+    );
+    assert_eq!(published["dropped"], lost);
 }
 
 #[tokio::test]
@@ -116,5 +127,15 @@ async fn a_message_that_waits_too_long_is_not_delivered() {
         assert_eq!(number(&slow.receive_text().await), expected);
     }
     assert_eq!(number(&slow.receive_text().await), 88_888);
+    assert_eq!(
+        gateway.metric("sessile_deliveries_total", &["expired"]),
+        1.0
+    );
     slow.close().await;
+    let published = &gateway.wait_for_records(1).await[0].published;
+    assert_eq!(
+        (&published["evicted"], &published["expired"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(published["dropped"], 1);
 }

@@ -120,7 +120,10 @@ async fn i1_a_message_is_known_by_its_id_after_a_hand_over() {
         gateway = next;
         assert_eq!(publish(&gateway, &message)["duplicate"], true);
     }
-    publish(&gateway, &json!({ "to": ["group:a"], "text": "next", "id": "m-2" }));
+    publish(
+        &gateway,
+        &json!({ "to": ["group:a"], "text": "next", "id": "m-2" }),
+    );
     assert_eq!(client.receive_text().await, "next");
     client.close().await;
 }

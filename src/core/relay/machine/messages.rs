@@ -8,7 +8,7 @@ use crate::base::message::Message;
 use crate::base::traffic::PublishedCounts;
 use crate::core::relay::direction::mask;
 use crate::core::relay::machine::Machine;
-use crate::core::relay::outbound_queue::{QueueBounds, Queued};
+use crate::core::relay::outbound_queue::{LostCounts, QueueBounds, Queued};
 use crate::core::relay::side::Side;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::{Opcode, data_frame};
@@ -37,6 +37,8 @@ pub struct OwnState {
     sent: u64,
     bytes: u64,
     dropped: u64,
+    evicted: u64,
+    expired: u64,
     /// Ticks that each message that waits has left; `None` where it does not expire.
     lifetimes: Vec<Option<Tick>>,
 }
@@ -149,18 +151,28 @@ impl Machine {
         self.sent_by(to.other()).own_counts()
     }
 
+    /// Messages to the client that were queued and lost since the last call.
+    pub fn take_lost(&mut self) -> LostCounts {
+        let injected = self.down.injected.as_mut();
+        injected.map_or_else(LostCounts::default, |injected| injected.queued.take_lost())
+    }
+
     /// What a hand-over keeps of them.
     pub fn own_state(&self, now: Tick) -> OwnState {
         let PublishedCounts {
             sent,
             bytes,
             dropped,
+            evicted,
+            expired,
         } = self.down.own_counts();
         let queue = self.down.injected.as_ref().map(|injected| &injected.queued);
         OwnState {
             sent,
             bytes,
             dropped,
+            evicted,
+            expired,
             lifetimes: queue.map_or_else(Vec::new, |queue| queue.lifetimes(now)),
         }
     }
@@ -171,11 +183,13 @@ impl Machine {
             return;
         }
         let queue = &mut self.down.injected.get_or_insert_default().queued;
-        queue.counts = PublishedCounts {
+        queue.set_counts(PublishedCounts {
             sent: state.sent,
             bytes: state.bytes,
             dropped: state.dropped,
-        };
+            evicted: state.evicted,
+            expired: state.expired,
+        });
         queue.set_lifetimes(&state.lifetimes, now);
     }
 }
