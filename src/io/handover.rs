@@ -5,6 +5,7 @@
 //! new  Hello ▸                        which versions it understands
 //! old        ◂ Welcome, Listener…     a descriptor each
 //! new  Serving ▸                      it accepts; the old process stops accepting
+//! old        ◂ Topics…
 //! old        ◂ Tickets… Revocations… Orders… History… Ids…   and again before Done
 //! old        ◂ Session…, Batch        two descriptors and the state each, now frozen
 //! new  Taken ▸                        those are the new one's, and only now does it touch them
@@ -43,7 +44,8 @@ pub const STATE_DETAILS: u32 = 3;
 /// Version of the state of a session of which one end is in the process. A process that reads only
 /// older versions gets no such session.
 pub const STATE_ENDS: u32 = 4;
-/// From this version on a process also reads the ids of published messages.
+/// From this version on a process also reads the ids of published messages, and the topics of
+/// sessions at a broker.
 pub const STATE_IDS: u32 = 5;
 /// The newest version of a session's state that this program reads.
 pub const STATE_NEWEST: u32 = STATE_IDS;
@@ -141,6 +143,9 @@ pub enum FromOld {
     /// A part of the ids of published messages, in the attachment, in the form of the control
     /// plane; they are added to those sent before. Sent to a process that reads [`STATE_IDS`].
     Ids,
+    /// A part of the topics of the sessions at a broker, in the attachment, in the form of the
+    /// control plane. Sent before the first session, to a process that reads [`STATE_IDS`].
+    Topics,
     /// A session: its state in the attachment, the client's descriptor, then the backend's unless
     /// it is between two.
     Session {
@@ -195,6 +200,7 @@ impl FromOld {
             Self::Orders { .. } => "orders",
             Self::History => "history",
             Self::Ids => "ids",
+            Self::Topics => "topics",
             Self::Session { .. } => "session",
             Self::Batch => "batch",
             Self::Done { .. } => "done",

@@ -1,8 +1,9 @@
 //! Published messages between the control plane, which takes them from publishers and brokers, and
 //! the workers, which have the sessions.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -69,7 +70,7 @@ pub struct Interest {
 #[derive(Debug, Default)]
 struct Topics {
     /// With the number of workers.
-    all: HashMap<Topic, usize>,
+    all: BTreeMap<Topic, usize>,
     /// What began and ended and was not taken yet, in order.
     changes: VecDeque<InterestChange>,
 }
@@ -114,6 +115,14 @@ impl Interest {
         let mut topics = self.lock();
         let some = topics.changes.len().min(most);
         topics.changes.drain(..some).collect()
+    }
+
+    /// The topics behind `after` in their order, `most` at most.
+    pub fn some(&self, after: Option<&Topic>, most: usize) -> Vec<Topic> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let topics = self.lock();
+        let behind = topics.all.range::<Topic, _>((from, Bound::Unbounded));
+        behind.map(|(topic, _)| topic.clone()).take(most).collect()
     }
 
     /// Waits for a change.

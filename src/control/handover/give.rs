@@ -14,7 +14,7 @@ use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::outcome::HandoverOutcome;
-use crate::control::handover::send_messages::SentMessages;
+use crate::control::handover::send_messages::{SentMessages, send_topics};
 use crate::control::handover::send_session::send_session;
 use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
 use crate::control::messages::Messages;
@@ -236,7 +236,11 @@ impl HandoverOffer {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
+        // The broker needs a moment for them.
         let messages = self.messages.as_deref();
+        if let Some(messages) = messages {
+            send_topics(wire, messages, reads).await?;
+        }
         self.tell_tickets(wire).await?;
         self.tell_revocations(wire).await?;
         let orders = self.drainer.orders();

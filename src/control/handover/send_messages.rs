@@ -1,4 +1,4 @@
-//! What the old process sends of published messages: history and ids.
+//! What the old process sends of published messages: topics at the broker, history, and ids.
 
 use tokio::time::timeout;
 
@@ -6,7 +6,24 @@ use crate::base::history_id::HistoryId;
 use crate::control::handover::step::{ANSWER_MAX, StepError};
 use crate::control::messages::Messages;
 use crate::core::messages::dedup::Place;
+use crate::core::messages::topic::Topic;
 use crate::io::handover::{FromOld, STATE_ENDS, STATE_IDS, Wire};
+
+/// Sends the topics of the sessions, if a new process that `reads` such states reads them.
+pub(super) async fn send_topics(
+    wire: &mut Wire,
+    messages: &Messages,
+    reads: u32,
+) -> Result<(), StepError> {
+    let mut last: Option<Topic> = None;
+    while reads >= STATE_IDS
+        && let Some((part, sent)) = messages.topics_part(last.as_ref())
+    {
+        send_part(wire, &FromOld::Topics, &part).await?;
+        last = Some(sent);
+    }
+    Ok(())
+}
 
 /// What was sent of history and ids.
 #[derive(Default)]

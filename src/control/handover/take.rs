@@ -306,6 +306,11 @@ impl Predecessor {
                         messages.adopt_history(&message.attachment).await;
                     }
                 }
+                FromOld::Topics => {
+                    if let Some(messages) = messages {
+                        messages.adopt_topics(&message.attachment);
+                    }
+                }
                 FromOld::Ids => {
                     if let Some(messages) = messages {
                         messages.adopt_ids(&message.attachment);

@@ -4,6 +4,7 @@
 mod counts;
 mod fleet;
 mod group_list;
+mod handed;
 mod history;
 mod interest;
 mod presence;
@@ -77,6 +78,8 @@ pub struct Messages {
     /// The broker of a node that is alone.
     local: Option<Broker>,
     dedup: Mutex<DedupWindow>,
+    /// Topics that are subscribed until the sessions of the process before this one are here.
+    handed: Mutex<Vec<Topic>>,
     /// For lists of all groups.
     listing: Semaphore,
     /// For messages of publishers.
@@ -116,6 +119,7 @@ impl Messages {
             fleet: fleet.map(|broker| Fleet::new(broker, process, name)),
             local,
             dedup: Mutex::default(),
+            handed: Mutex::default(),
             listing: Semaphore::new(1),
             room: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
             incoming: Arc::new(Semaphore::new(INCOMING_MAX)),
@@ -153,6 +157,7 @@ impl Messages {
 
     /// The process before this one sends no more.
     pub async fn history_came(&self) {
+        self.release_topics();
         if let Some(history) = &self.history {
             history.handed_over().await;
         }
@@ -420,6 +425,10 @@ impl Messages {
 
     fn note(&self, id: &Arc<str>, carried: bool) -> DedupResult {
         self.dedup().insert(id, carried, clock::now())
+    }
+
+    fn handed(&self) -> MutexGuard<'_, Vec<Topic>> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn dedup(&self) -> MutexGuard<'_, DedupWindow> {

@@ -12,8 +12,8 @@ use crate::core::messages::signal::Answer;
 use crate::core::routing::RoutingTable;
 use crate::io::broker::{DriverEnd, Received, ends};
 use crate::live::{
-    Generation, MessageCommand, MessagesSetup, PresenceFeed, ReplayRequest, Replays, WorkerCommand,
-    WorkerHandle,
+    Generation, Interest, MessageCommand, MessagesSetup, PresenceFeed, ReplayRequest, Replays,
+    WorkerCommand, WorkerHandle,
 };
 use crate::telemetry::metrics::Exposition;
 
@@ -38,6 +38,8 @@ struct Node {
     driver: DriverEnd,
     commands: Receiver<WorkerCommand>,
     replays: Arc<Replays>,
+    broker: Broker,
+    interest: Arc<Interest>,
     metrics: Arc<Metrics>,
     _background: JoinSet<()>,
 }
@@ -54,13 +56,14 @@ fn node(takes_over: bool) -> Node {
     let (handle, commands) = WorkerHandle::new();
     live.set_workers(vec![handle]);
     let (metrics, replays) = (Metrics::new(), Arc::<Replays>::default());
+    let interest = Arc::<Interest>::default();
     live.set_messages(MessagesSetup {
         prefix: "sessile".into(),
         bounds: GroupBounds {
             per_session: 10,
             per_worker: 10,
         },
-        interest: None,
+        interest: Some(Arc::clone(&interest)),
         replays: Some(Arc::clone(&replays)),
         presence: Arc::new(PresenceFeed::publishing(Vec::new())),
         refused: MessageMetrics::new(&metrics).memberships_refused(),
@@ -70,7 +73,7 @@ fn node(takes_over: bool) -> Node {
     let settings = loaded.snapshot.publish.as_ref();
     let hub = Messages::new(
         live,
-        (Some(broker), true),
+        (Some(broker.clone()), true),
         ("here".into(), "here".into()),
         (settings, None, takes_over),
         &metrics,
@@ -78,11 +81,15 @@ fn node(takes_over: bool) -> Node {
     let mut background = JoinSet::new();
     background.spawn(Arc::clone(&hub).receive(received));
     hub.replay_missed(&mut background);
+    let interests = Arc::clone(&interest);
+    background.spawn(interest::follow(interests, broker.clone(), None));
     Node {
         hub,
         driver,
         commands,
         replays,
+        broker,
+        interest,
         metrics,
         _background: background,
     }
@@ -261,4 +268,36 @@ async fn i1_while_sessions_are_between_two_processes_none_is_said_to_be_gone() {
     assert_eq!(hub.counted(some.clone()), some);
     elsewhere.set_given();
     assert_eq!(answers(&hub), known, "the other process answers too");
+}
+
+/// What is published between the end of a subscription and the next one reaches neither process.
+#[tokio::test]
+async fn i1_a_process_is_subscribed_before_the_sessions_of_the_one_before_come() {
+    let (old, new) = (node(false), node(true));
+    let group = |number: usize| {
+        let name = GroupName::parse(&format!("g{number}"));
+        Topic::Group(name.expect("a name"))
+    };
+    let mut topics: Vec<_> = (0..5000).map(group).collect();
+    topics.extend([Topic::Principal("ann".into()), Topic::Foreign("a.b".into())]);
+    topics
+        .iter()
+        .for_each(|topic| old.interest.add(topic.clone()));
+    let (mut last, mut parts) = (None, 0);
+    while let Some((part, sent)) = old.hub.topics_part(last.as_ref()) {
+        new.hub.adopt_topics(&part);
+        (last, parts) = (Some(sent), parts + 1);
+    }
+    assert_eq!(parts, 2, "each part is bounded");
+    new.hub.adopt_topics(b"[[\"x\", \"a\"]]");
+    new.hub.adopt_topics(b"no topics");
+    settle().await;
+    assert!(topics.iter().all(|topic| new.broker.is_subscribed(topic)));
+    // A session of one of them comes, and the hand-over is complete.
+    new.interest.add(group(7));
+    new.hub.history_came().await;
+    assert_eq!(new.interest.some(None, topics.len()), [group(7)]);
+    settle().await;
+    let goes_on = topics.iter().all(|topic| new.broker.is_subscribed(topic));
+    assert!(goes_on, "clients may be reconnecting");
 }
