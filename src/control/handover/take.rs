@@ -301,20 +301,8 @@ impl Predecessor {
                         tokio::spawn(async move { drainer.save().await });
                     }
                 }
-                FromOld::History => {
-                    if let Some(messages) = messages {
-                        messages.adopt_history(&message.attachment).await;
-                    }
-                }
-                FromOld::Topics => {
-                    if let Some(messages) = messages {
-                        messages.adopt_topics(&message.attachment);
-                    }
-                }
-                FromOld::Ids => {
-                    if let Some(messages) = messages {
-                        messages.adopt_ids(&message.attachment);
-                    }
+                part @ (FromOld::History | FromOld::Topics | FromOld::Ids) => {
+                    adopt_messages(messages, &part, &message.attachment).await;
                 }
                 FromOld::Batch => {
                     let batch = std::mem::take(&mut transfers);
@@ -335,6 +323,19 @@ impl Predecessor {
                 other => return Err(unexpected(&other).into()),
             }
         }
+    }
+}
+
+/// Takes what the old process has of published messages, if this one has a part in them.
+async fn adopt_messages(messages: Option<&Messages>, part: &FromOld, attachment: &[u8]) {
+    let Some(messages) = messages else {
+        return;
+    };
+    match part {
+        FromOld::History => messages.adopt_history(attachment).await,
+        FromOld::Topics => messages.adopt_topics(attachment),
+        FromOld::Ids => messages.adopt_ids(attachment),
+        _ => {}
     }
 }
 
