@@ -2,6 +2,7 @@
 //! sessions, and the control plane, which has the history.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -9,6 +10,9 @@ use tokio::sync::Notify;
 use crate::base::group::GroupName;
 use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
+
+/// Milliseconds by which the clock of a log may be ahead of this gateway's.
+const AHEAD_MAX: u64 = 60_000;
 
 /// A session that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct Replays {
     arrived: Notify,
     /// The newest message of the history.
     last: Mutex<HistoryId>,
+    /// Whether a log of the fleet gives the ids: another gateway may have read more of it.
+    logged: AtomicBool,
 }
 
 impl Replays {
@@ -59,7 +65,41 @@ impl Replays {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
+    /// A log of the fleet gives the ids.
+    pub fn set_logged(&self) {
+        self.logged.store(true, Ordering::Relaxed);
+    }
+
+    /// From where a client goes on that comes `now`, in milliseconds since 1970, and says that it
+    /// has all up to `since`. What is published from now on is behind an id of the future too.
+    pub fn place(&self, since: HistoryId, now: u64) -> HistoryId {
+        let ahead = since.millis > now.saturating_add(AHEAD_MAX);
+        match self.logged.load(Ordering::Relaxed) && !ahead {
+            true => since,
+            false => since.min(self.last()),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<ReplayRequest>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i12_a_client_goes_on_from_no_place_that_is_yet_to_come() {
+        let replays = Replays::default();
+        let at = HistoryId::at;
+        replays.set_last(at(50));
+        assert_eq!(replays.place(at(40), 45), at(40));
+        assert_eq!(replays.place(at(60), 45), at(50));
+        // Another gateway has read more of the log.
+        replays.set_logged();
+        assert_eq!(replays.place(at(60), 45), at(60));
+        assert_eq!(replays.place(at(45 + AHEAD_MAX), 45), at(45 + AHEAD_MAX));
+        assert_eq!(replays.place(at(46 + AHEAD_MAX), 45), at(50));
     }
 }

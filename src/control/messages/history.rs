@@ -37,6 +37,7 @@ const READ_MAX: Duration = Duration::from_secs(5);
 pub(super) struct NodeHistory {
     live: Arc<Live>,
     rules: Arc<[config::History]>,
+    logged: bool,
     history: Mutex<History<Arc<Delivery>>>,
     /// How many places still send what was kept before.
     awaited: watch::Sender<usize>,
@@ -67,6 +68,7 @@ impl NodeHistory {
             }
             Arc::new(Self {
                 rules,
+                logged,
                 live: Arc::clone(live),
                 history: Mutex::new(history),
                 awaited: watch::Sender::new(usize::from(logged) + usize::from(takes_over)),
@@ -243,6 +245,9 @@ impl NodeHistory {
 
     /// Sends sessions what they have missed, for as long as the gateway runs.
     pub(super) async fn follow(self: Arc<Self>, replays: Arc<Replays>) {
+        if self.logged {
+            replays.set_logged();
+        }
         let mut awaited = self.awaited.subscribe();
         // Without them the history is not whole, and tells of a gap.
         let whole = timeout(READ_MAX, awaited.wait_for(|awaited| *awaited == 0));
@@ -271,9 +276,9 @@ impl NodeHistory {
     async fn replay(&self, request: &ReplayRequest) -> bool {
         let queued = {
             let history = self.history.lock().await;
-            let last = history.last();
-            // What is published from now on is behind an id of the future too.
-            let (groups, since) = (&request.groups, request.since.min(last));
+            let (groups, since) = (&request.groups, request.since);
+            // Another gateway may have read more of the log.
+            let last = history.last().max(since);
             let Missed {
                 messages,
                 gap,

@@ -121,6 +121,11 @@ impl Node {
 
     /// Whether a client that has all up to `since` learns of a gap.
     async fn has_gap(&mut self, since: HistoryId) -> bool {
+        self.replay(since).await.0
+    }
+
+    /// The same, and up to where it has all then.
+    async fn replay(&mut self, since: HistoryId) -> (bool, HistoryId) {
         self.replays.push(ReplayRequest {
             id: SessionId::new(1, 1),
             groups: vec![kept()],
@@ -128,9 +133,11 @@ impl Node {
             tells_gap: true,
         });
         match self.commands.recv().await {
-            Some(WorkerCommand::Messages(MessageCommand::Replay { gap, answer, .. })) => {
+            Some(WorkerCommand::Messages(MessageCommand::Replay {
+                gap, last, answer, ..
+            })) => {
                 answer.send(true).expect("it waits");
-                gap
+                (gap, last)
             }
             other => panic!("no replay: {other:?}"),
         }
@@ -212,6 +219,30 @@ async fn i8_messages_of_the_broker_wait_while_workers_have_not_answered_many() {
     drop(node.delivery().await);
 }
 
+/// A gateway may have read less of a log than the one from which a client comes.
+#[tokio::test]
+async fn i1_a_client_with_a_newer_id_than_this_gateway_has_does_not_get_it_a_second_time() {
+    let mut node = node(false);
+    node.come(1);
+    drop(node.delivery().await);
+    let newer = node.replays.last().next(u64::MAX);
+    assert_eq!(node.replay(newer).await.1, newer);
+}
+
+/// The other process of a hand-over gets it too.
+#[tokio::test]
+async fn i1_a_message_of_the_broker_has_the_time_when_it_came() {
+    let mut node = node(false);
+    let began = clock::now();
+    node.come(1);
+    match node.commands.recv().await {
+        Some(WorkerCommand::Messages(MessageCommand::Deliver { delivery, .. })) => {
+            assert!(delivery.came.is_some_and(|came| came >= began));
+        }
+        other => panic!("no delivery: {other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn i12_a_message_with_many_targets_is_carried_once() {
     for (targets, carried) in [(TOPICS_MAX, TOPICS_MAX), (TOPICS_MAX + 1, 1)] {
@@ -291,6 +322,7 @@ async fn i1_a_process_is_subscribed_before_the_sessions_of_the_one_before_come()
     assert_eq!(parts, 2, "each part is bounded");
     new.hub.adopt_topics(b"[[\"x\", \"a\"]]");
     new.hub.adopt_topics(b"no topics");
+    assert_eq!(new.interest.some(None, 9999).len(), topics.len());
     settle().await;
     assert!(topics.iter().all(|topic| new.broker.is_subscribed(topic)));
     // A session of one of them comes, and the hand-over is complete.

@@ -126,6 +126,6 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     };
     task::spawn(sessions, Rc::new(session), memberships);
     if let Some(since) = since {
-        sessions.index.ask_for_missed(id, since, true);
+        sessions.index.ask_for_client(id, since);
     }
 }

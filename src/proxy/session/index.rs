@@ -89,6 +89,15 @@ impl SessionIndex {
         }
     }
 
+    /// Asks for what a session has missed whose client says that it has all up to `since`.
+    pub(crate) fn ask_for_client(&self, id: SessionId, since: HistoryId) {
+        let this = self.0.as_ref();
+        if let Some(replays) = this.and_then(|this| this.setup.replays.as_ref()) {
+            let now = clock::unix_millis(clock::wall());
+            self.ask_for_missed(id, replays.place(since, now), true);
+        }
+    }
+
     /// Asks for what a session has missed behind `since`. Until it comes, the session does not get
     /// messages of the history. `tells_gap` is whether its client learns that some may be missing.
     pub(crate) fn ask_for_missed(&self, id: SessionId, since: HistoryId, tells_gap: bool) {
@@ -165,7 +174,6 @@ impl SessionIndex {
     pub(crate) fn caught_up(&self, id: SessionId, last: HistoryId) {
         if let Some(this) = &self.0 {
             this.behind.borrow_mut().remove(&id);
-            // Also where its client gave an id of the future.
             this.seen.borrow_mut().insert(id, last);
         }
     }

@@ -1,7 +1,7 @@
 use std::io::Read as _;
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::{Pin, pin};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use metrics::Counter;
@@ -10,15 +10,28 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::base::clock;
+use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::message::Message;
 use crate::core::messages::delivery::Publication;
-use crate::core::messages::index::GroupBounds;
+use crate::core::messages::index::{GroupBounds, Membership};
 use crate::io::carrier::Carrier;
 use crate::io::net::socket::Socket;
-use crate::live::{MessagesSetup, PresenceFeed};
+use crate::live::{MessagesSetup, PresenceFeed, RecordedAt};
 use crate::proxy::session::live_session::Ownership;
 use crate::proxy::tests::session::{self, ROUTES, is_silent};
 use crate::proxy::tests::{Fixture, run as run_as_worker};
+
+fn publication(text: &str) -> Publication {
+    Publication {
+        id: None,
+        to: vec![Target::All],
+        except: Vec::new(),
+        side: Recipient::Client,
+        message: Message::Text(text.into()),
+        expires: None,
+    }
+}
 
 /// A message to all sessions waits for the worker.
 fn publish(sessions: &Sessions, text: &str) -> oneshot::Receiver<DeliveryCounts> {
@@ -31,15 +44,7 @@ fn publish_at(
     text: &str,
     came: Option<Instant>,
 ) -> oneshot::Receiver<DeliveryCounts> {
-    let publication = Publication {
-        id: None,
-        to: vec![Target::All],
-        except: Vec::new(),
-        side: Recipient::Client,
-        message: Message::Text(text.into()),
-        expires: None,
-    };
-    let delivery = Delivery::from(publication).that_came(came);
+    let delivery = Delivery::from(publication(text)).that_came(came);
     let (answer, counts) = oneshot::channel();
     sessions.delivery_queue.push(QueuedDelivery {
         delivery: Arc::new(delivery),
@@ -99,6 +104,45 @@ fn i1_a_session_that_came_behind_a_message_does_not_get_it_a_second_time() {
         let all = publish_at(&sessions, "d", Some(before));
         assert_eq!(answered(all, task.as_mut()).await, counts(1, 0, 1));
         drop(native);
+    });
+}
+
+/// The process that the session was to go to did not take it.
+#[test]
+fn i1_a_session_that_stays_after_all_asks_for_what_it_missed_meanwhile() {
+    let fixture = Fixture::new(ROUTES);
+    run_as_worker(async {
+        let sessions = with_messages(&fixture);
+        let ends = session::ordinary(&sessions).await;
+        let (id, group) = (ends.session.id, GroupName::parse("a").expect("a name"));
+        let joined = sessions
+            .index
+            .join(&ends.session, Membership::for_good(group.clone()));
+        joined.expect("within the bounds");
+        sessions.index.ask_again(id);
+        ends.session.ownership.set(Ownership::Held);
+        let recorded = RecordedAt {
+            id: HistoryId::at(5),
+            groups: vec![group.clone()],
+            publication: publication("a"),
+        };
+        let (answer, counted) = oneshot::channel();
+        let delivery = Arc::new(Delivery::recorded(recorded));
+        sessions
+            .delivery_queue
+            .push(QueuedDelivery { delivery, answer });
+        let mut task = pin!(run(Rc::clone(&sessions)));
+        assert_eq!(answered(counted, task.as_mut()).await, counts(0, 0, 1));
+        ends.session.ownership.set(Ownership::Stays);
+        sessions.index.ask_again(id);
+        let setup = fixture.worker.live().messages().expect("messages");
+        let replays = setup.replays.as_ref().expect("a history");
+        let asked = pin!(replays.next()).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(asked) = asked else {
+            panic!("nothing is asked for");
+        };
+        assert_eq!((asked.id, asked.groups), (id, vec![group]));
+        assert!(asked.since < HistoryId::at(5));
     });
 }
 
