@@ -124,6 +124,7 @@ pub(crate) mod tests {
             headers: Vec::new(),
             query: Vec::new(),
             subprotocols: Vec::new(),
+            precedence: 0,
             action: Action::Redirect(Redirect {
                 scheme: Some("https".to_owned()),
                 host: None,

@@ -81,7 +81,7 @@ impl fmt::Display for KubernetesService {
 }
 
 /// Whether a text is a label of RFC 1123, as names of namespaces and Services are.
-fn is_label(text: &str) -> bool {
+pub fn is_label(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=LABEL_LEN_MAX).contains(&text.len())
         && text.bytes().all(letter)

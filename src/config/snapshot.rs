@@ -55,7 +55,7 @@ pub use cache::CacheRules;
 pub use discovery::Discovery;
 pub use events::{EventFiles, Events};
 pub use failover::{Failover, ZonePreference};
-pub use kubernetes::{Kubernetes, KubernetesToken, Pem, PemTls};
+pub use kubernetes::{GatewayApi, Kubernetes, KubernetesToken, Pem, PemTls};
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     TicketKeySource, TlsRecords, TlsVersion,
@@ -336,6 +336,8 @@ pub struct Route {
     pub query: Vec<(String, TextMatch)>,
     /// The client must offer one of these. None: no matter.
     pub subprotocols: Vec<String>,
+    /// Greater before smaller, before conditions are compared. Default 0.
+    pub precedence: i64,
     /// Its target.
     pub action: Action,
     /// Keeps responses to ordinary requests in memory. Default: none.

@@ -29,6 +29,31 @@ pub struct KubernetesSource {
     pub timeouts: KubernetesTimeouts,
     /// How long backends stay that left together, as long as they pass their probes.
     pub stale_grace: Time,
+    /// Routes by the Gateway API: `{}` follows it. None: only Services are followed.
+    pub gateway: Option<GatewayApi>,
+    /// Entries of the file that routes of the cluster must not override, as `protect` of
+    /// `[sources.etcd]`. What one source's table protects is protected from the documents of all
+    /// sources.
+    pub protect: Vec<String>,
+}
+
+/// Routes by the Gateway API of Kubernetes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayApi {
+    /// Gateways are followed whose class has this `controllerName`.
+    pub controller: String,
+    /// The Lease by which gateways elect the one that writes statuses: `"namespace/name"`.
+    pub lease: String,
+}
+
+impl Default for GatewayApi {
+    fn default() -> Self {
+        Self {
+            controller: "sessile.dev/gateway-controller".to_owned(),
+            lease: "sessile/sessile-gateway".to_owned(),
+        }
+    }
 }
 
 impl Default for KubernetesSource {
@@ -42,6 +67,8 @@ impl Default for KubernetesSource {
             wait: Time::seconds(40),
             timeouts: KubernetesTimeouts::default(),
             stale_grace: Time::seconds(600),
+            gateway: None,
+            protect: Vec::new(),
         }
     }
 }

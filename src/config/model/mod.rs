@@ -45,7 +45,7 @@ pub use consul::{ConsulSource, ConsulTimeouts};
 pub use discovery::Discovery;
 pub use events::Events;
 pub use failover::Failover;
-pub use kubernetes::{KubernetesSource, KubernetesTimeouts};
+pub use kubernetes::{GatewayApi, KubernetesSource, KubernetesTimeouts};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, ClientCertificates, Hsts, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,

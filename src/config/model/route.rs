@@ -40,6 +40,9 @@ pub struct Route {
     pub query: BTreeMap<String, TextMatch>,
     /// Condition: the client offers one of these subprotocols. None: no matter.
     pub subprotocols: Vec<String>,
+    /// Among routes with the same host and path: those with a greater number are tried first,
+    /// before their conditions are compared.
+    pub precedence: i64,
     /// Required, or `redirect` or `static`. Name of the upstream that requests go to; `"broker"`
     /// for a route without a backend, whose clients' messages are published as `publish` names it.
     pub upstream: Option<String>,
@@ -158,6 +161,7 @@ impl Default for Route {
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
             subprotocols: Vec::new(),
+            precedence: 0,
             upstream: None,
             redirect: None,
             static_files: None,

@@ -180,7 +180,7 @@ impl<'f> FileProtection<'f> {
     fn is_found(&self, version: &Version) -> bool {
         let name = &*version.document.key.name;
         match (version.source, &version.item) {
-            (SourceId::Dns | SourceId::Kubernetes, _) => true,
+            (SourceId::Dns | SourceId::Kubernetes, Item::Backend(_)) => true,
             (SourceId::Consul, Item::Backend(_)) => {
                 let upstream = self.file.upstreams.get(name);
                 upstream.is_some_and(|upstream| upstream.consul.is_some())

@@ -23,6 +23,19 @@ pub struct Kubernetes {
     pub answer: Duration,
     /// How long backends stay that left together. Default 10 min.
     pub stale_grace: Duration,
+    /// Routes by the Gateway API, if it is followed.
+    pub gateway: Option<GatewayApi>,
+}
+
+/// Routes by the Gateway API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayApi {
+    /// The `controllerName` of its classes.
+    pub controller: Arc<str>,
+    /// Namespace and name of the Lease.
+    pub lease: (Arc<str>, Arc<str>),
+    /// Who the gateway is among those that elect a leader.
+    pub node: Arc<str>,
 }
 
 /// A bearer token.

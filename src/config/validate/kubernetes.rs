@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::dns_name::is_name;
 use crate::config::kubeconfig::{Kubeconfig, Material};
+use crate::config::kubernetes_service::is_label;
 use crate::config::model::{self, Model};
-use crate::config::snapshot::{Kubernetes, KubernetesToken, Pem, PemTls};
+use crate::config::snapshot::{GatewayApi, Kubernetes, KubernetesToken, Pem, PemTls};
 use crate::config::validate::endpoints::{Endpoints, GRACE_MAX, WAIT_MAX, endpoints};
 use crate::config::validate::environment::FileContent;
 use crate::config::validate::scope::Scope;
@@ -16,6 +18,7 @@ use crate::config::validate::service;
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long one watch may last. Its end is a sign of life, and a source without one for a minute
 /// lags.
+const CONTROLLER_LEN_MAX: usize = 253;
 const WATCH_MIN: Duration = Duration::from_secs(1);
 const WATCH_MAX: Duration = Duration::from_secs(45);
 
@@ -26,7 +29,15 @@ struct Cluster {
     tls: PemTls,
 }
 
-pub(super) fn kubernetes(at: &Scope<'_>, model: &model::KubernetesSource) -> Option<Kubernetes> {
+pub(super) fn kubernetes(
+    at: &Scope<'_>,
+    model: &model::KubernetesSource,
+    node: Option<&str>,
+) -> Option<Kubernetes> {
+    let gateway = match &model.gateway {
+        Some(table) => gateway(&at.key("gateway"), table, node).map(Some),
+        None => Some(None),
+    };
     let cluster = match &model.kubeconfig {
         Some(path) => kubeconfig(&at.key("kubeconfig"), path, model.context.as_deref()),
         None => Some(in_pod(at)),
@@ -79,6 +90,34 @@ pub(super) fn kubernetes(at: &Scope<'_>, model: &model::KubernetesSource) -> Opt
         dial: dial?,
         answer: answer?,
         stale_grace: stale_grace?,
+        gateway: gateway?,
+    })
+}
+
+fn gateway(at: &Scope<'_>, model: &model::GatewayApi, node: Option<&str>) -> Option<GatewayApi> {
+    let controller = model.controller.split_once('/');
+    let named = controller.is_some_and(|(domain, path)| is_name(domain) && !path.is_empty());
+    let fits = model.controller.len() <= CONTROLLER_LEN_MAX
+        && model.controller.bytes().all(|byte| byte.is_ascii_graphic());
+    if !named || !fits {
+        at.key("controller").fault_with(
+            format!("`{}` is not the name of a controller", model.controller),
+            "write `sessile.dev/gateway-controller`: a domain, and a path in it",
+        );
+    }
+    let lease = model.lease.split_once('/');
+    let lease = lease.filter(|(namespace, name)| is_label(namespace) && is_label(name));
+    if lease.is_none() {
+        at.key("lease").fault_with(
+            format!("`{}` is not the name of a Lease", model.lease),
+            "write `namespace/name`, such as `sessile/sessile-gateway`",
+        );
+    }
+    let (namespace, name) = lease.filter(|_| named && fits)?;
+    Some(GatewayApi {
+        controller: model.controller.as_str().into(),
+        lease: (namespace.into(), name.into()),
+        node: node.unwrap_or("sessile").into(),
     })
 }
 

@@ -82,6 +82,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         headers: headers?,
         query: query?,
         subprotocols: subprotocols?,
+        precedence: model.precedence,
         action: action?,
         cache: cache?,
         rewrite: rewrite?,

@@ -30,7 +30,7 @@ pub(super) fn sources(at: &Scope<'_>, model: &Model) -> Option<Sources> {
                      the file alone",
                 );
             }
-            kubernetes(&at, table).map(|one| Some(Box::new(one)))
+            kubernetes(&at, table, model.node.name.as_deref()).map(|one| Some(Box::new(one)))
         }
         None => Some(None),
     };
@@ -62,8 +62,14 @@ pub(super) fn sources(at: &Scope<'_>, model: &Model) -> Option<Sources> {
     };
     let etcd_protects = model.sources.etcd.as_ref().map(|etcd| &etcd.protect);
     let consul_protects = model.sources.consul.as_ref().map(|consul| &consul.protect);
+    let cluster = model.sources.kubernetes.as_ref();
+    let cluster_protects = cluster.map(|cluster| &cluster.protect);
     let mut protected = Vec::new();
-    for (key, entries) in [("consul", consul_protects), ("etcd", etcd_protects)] {
+    for (key, entries) in [
+        ("kubernetes", cluster_protects),
+        ("consul", consul_protects),
+        ("etcd", etcd_protects),
+    ] {
         if let Some(entries) = entries {
             protected.extend(protect(&at.key(key).key("protect"), entries, model)?);
         }

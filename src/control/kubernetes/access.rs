@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION};
-use http::{Request, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::request::Builder;
+use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
+use serde_json::Value;
 use tokio::task::spawn_blocking;
 
 use crate::base::clock;
@@ -43,6 +45,16 @@ impl AskError {
     /// Whether the version or the page that was asked for is no longer kept.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Status(StatusCode::GONE, _))
+    }
+
+    /// Whether there is no such object.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Status(StatusCode::NOT_FOUND, _))
+    }
+
+    /// Whether somebody else has written it meanwhile.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Status(StatusCode::CONFLICT, _))
     }
 
     /// Whether a watch has to begin behind a new list: what the API sends is not what is known, as
@@ -83,18 +95,43 @@ impl Access {
             time: self.settings.answer,
             body: ANSWER_BYTES_MAX,
         };
-        let (client, request) = self.request(target).await?;
-        let answer = client.ask(request, limits).await?;
+        let (client, request) = self.request(Request::get(self.url(target)?)).await?;
+        let answer = client.ask(request.body(Full::default())?, limits).await?;
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             status => Err(self.refusal(status, answer.body())),
         }
     }
 
+    /// Writes an object, or a part of one.
+    pub(super) async fn write(
+        &self,
+        method: Method,
+        target: &str,
+        content: &'static str,
+        body: &Value,
+    ) -> Result<Bytes, AskError> {
+        let limits = ExchangeLimits {
+            time: self.settings.answer,
+            body: ANSWER_BYTES_MAX,
+        };
+        let request = Request::builder().method(method).uri(self.url(target)?);
+        let request = request.header(CONTENT_TYPE, content);
+        let (client, request) = self.request(request).await?;
+        let body = Full::from(body.to_string());
+        let answer = client.ask(request.body(body)?, limits).await?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::CREATED => Ok(answer.into_body()),
+            status => Err(self.refusal(status, answer.body())),
+        }
+    }
+
     /// Begins a watch.
     pub(super) async fn watch(&self, target: &str) -> Result<Parts, AskError> {
-        let (client, request) = self.request(target).await?;
-        let answer = client.open(request, self.settings.answer).await?;
+        let (client, request) = self.request(Request::get(self.url(target)?)).await?;
+        let answer = client
+            .open(request.body(Full::default())?, self.settings.answer)
+            .await?;
         let (status, mut body) = (answer.status(), answer.into_body());
         if status == StatusCode::OK {
             return Ok(body);
@@ -110,14 +147,18 @@ impl Access {
         AskError::Status(status, failure(body))
     }
 
-    async fn request(&self, target: &str) -> Result<(Client, Request<Full<Bytes>>), AskError> {
-        let url = client::url(&format!("{}{target}", self.settings.server))?;
-        let mut request = Request::get(url).header(ACCEPT, "application/json");
+    fn url(&self, target: &str) -> Result<Uri, AskError> {
+        Ok(client::url(&format!("{}{target}", self.settings.server))?)
+    }
+
+    /// With what authenticates it.
+    async fn request(&self, request: Builder) -> Result<(Client, Builder), AskError> {
+        let mut request = request.header(ACCEPT, "application/json");
         let token = self.credentials.header(&self.settings.token).await;
         if let Some(token) = token.map_err(AskError::Token)? {
             request = request.header(AUTHORIZATION, token);
         }
-        Ok((self.client().await?, request.body(Full::default())?))
+        Ok((self.client().await?, request))
     }
 
     /// The files of its TLS are read again from time to time, so that renewed ones are taken up.

@@ -10,6 +10,7 @@ use crate::base::source_id::SourceId;
 use crate::config::kubernetes_service::KubernetesService;
 use crate::config::snapshot::Kubernetes;
 use crate::control::kubernetes::access::Access;
+use crate::control::kubernetes::gateway::GatewayFollower;
 use crate::control::kubernetes::repeat::{Report, repeat};
 use crate::control::sources::mirrored::Identity;
 use crate::control::sources::registry::queries::Queries;
@@ -22,6 +23,8 @@ use crate::live::Live;
 /// How often the file of the state is written, stale backends are looked at, and the status is
 /// brought up to date.
 const BEAT: Duration = Duration::from_secs(1);
+/// Changes of the Gateway API within this time take effect together.
+const COLLECTED: Duration = Duration::from_millis(100);
 /// Services that are followed; each is a watch.
 const SERVICES_MAX: usize = 512;
 /// Reports that wait to be taken.
@@ -33,6 +36,8 @@ pub(super) struct Follower {
     registry: Registry<KubernetesService>,
     queries: Queries<KubernetesService>,
     reports: mpsc::Receiver<Report>,
+    /// Where the Gateway API is followed.
+    gateway: Option<GatewayFollower>,
     /// It stands otherwise than is shown.
     unshown: bool,
 }
@@ -51,9 +56,11 @@ impl Follower {
             origin: server.to_string(),
             grace: settings.stale_grace,
         };
-        let parts = (supervisor, Arc::clone(&live));
+        let api = settings.gateway.clone();
+        let parts = (Arc::clone(&supervisor), Arc::clone(&live));
         let registry = Registry::new(identity, SERVICES_MAX, state_dir, parts).await;
         let access = Arc::new(Access::new(settings, live));
+        let gateway = api.map(|api| GatewayFollower::new(&api, &access, supervisor));
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
         let queries =
             Queries::new(move |service| repeat(service, Arc::clone(&access), sender.clone()));
@@ -62,6 +69,7 @@ impl Follower {
             registry,
             queries,
             reports,
+            gateway,
             unshown: false,
         }
     }
@@ -74,6 +82,8 @@ impl Follower {
     /// Follows for ever.
     pub(super) async fn run(mut self) {
         let mut beat = interval(BEAT);
+        let mut collected = interval(COLLECTED);
+        collected.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = self.state();
         self.take_services().await;
@@ -84,12 +94,17 @@ impl Follower {
                     true => self.take_services().await,
                     false => return,
                 },
+                () = objects(&mut self.gateway) => self.unshown = true,
+                _ = collected.tick(), if self.gateway.is_some() => self.translate().await,
                 () = state.followed().accepted() => self.registry.documents.accept().await,
                 _ = beat.tick() => {
                     if std::mem::take(&mut self.unshown) {
                         self.show();
                     }
                     self.registry.documents.beat().await;
+                    if let Some(gateway) = &mut self.gateway {
+                        gateway.report(&self.registry).await;
+                    }
                 }
             }
         }
@@ -124,7 +139,26 @@ impl Follower {
         }
     }
 
+    /// Brings routes of the Gateway API into force.
+    async fn translate(&mut self) {
+        if let Some(gateway) = &mut self.gateway
+            && gateway.translate(&mut self.registry).await
+        {
+            self.show();
+        }
+    }
+
     fn show(&self) {
-        self.registry.show(&self.server, Beside::NOTHING);
+        let gateway = self.gateway.as_ref();
+        let beside = gateway.map_or(Beside::NOTHING, GatewayFollower::beside);
+        self.registry.show(&self.server, beside);
+    }
+}
+
+/// Waits for objects of the Gateway API.
+async fn objects(gateway: &mut Option<GatewayFollower>) {
+    match gateway {
+        Some(gateway) => gateway.next().await,
+        None => std::future::pending().await,
     }
 }

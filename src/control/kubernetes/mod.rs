@@ -4,7 +4,9 @@
 mod access;
 mod credentials;
 mod follow;
+mod gateway;
 mod lines;
 mod query;
 mod repeat;
 pub mod source;
+mod stream;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::base::backoff::Backoff;
 use crate::base::causes;
@@ -13,9 +13,9 @@ use crate::base::clock;
 use crate::base::pace::Pace;
 use crate::config::kubernetes_service::{KubernetesService, ServicePort};
 use crate::control::kubernetes::access::{Access, AskError};
-use crate::control::kubernetes::lines::Lines;
 use crate::control::kubernetes::query;
-use crate::core::kubernetes::{Happened, Slices, port_name};
+use crate::control::kubernetes::stream::{self, Step, Watch};
+use crate::core::kubernetes::{Listed as _, Slices, port_name};
 use crate::core::services::{Found, MEMBERS_MAX};
 
 /// Watches that end at once, in a row; further ones begin once in an interval.
@@ -24,8 +24,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Between attempts.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
-/// Pages of a list: there are at most so many slices.
-const PAGES_MAX: usize = 64;
 
 /// What came of a list or a watch.
 #[derive(Debug)]
@@ -134,49 +132,25 @@ impl Asked<'_> {
     }
 
     async fn list(&self) -> Result<Slices, AskError> {
-        let mut slices = Slices::default();
-        let mut next = None;
-        for _ in 0..PAGES_MAX {
-            let page = query::list(self.service, next.as_deref());
-            let page = self.access.get(&page).await?;
-            next = slices.page(&page)?;
-            if next.is_none() {
-                return Ok(slices);
-            }
-        }
-        Err(AskError::Watch(format!(
-            "a list has more than {PAGES_MAX} pages"
-        )))
+        stream::list(self.access, |next| query::list(self.service, next)).await
     }
 
     async fn watch(&self, known: &mut Known) -> Result<Over, AskError> {
-        let settings = &self.access.settings;
-        let until = Instant::now() + settings.wait + settings.answer;
-        let seconds = settings.wait.as_secs().max(1);
+        let seconds = self.access.settings.wait.as_secs().max(1);
         let target = query::watch(self.service, known.slices.version(), seconds);
-        let mut parts = match self.access.watch(&target).await {
+        let mut watch = match Watch::begin(self.access, &target).await {
             Err(error) if error.is_gone() => return Ok(Over::Gone),
             begun => begun?,
         };
-        let mut lines = Lines::default();
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let Some(part) = parts.next(left).await? else {
-                return Ok(Over::Ended);
-            };
-            let lines = lines.take(&part);
-            let lines = lines.map_err(|fault| AskError::Watch(fault.to_string()))?;
-            let mut changed = false;
-            for line in lines {
-                match known.slices.event(&line)? {
-                    Happened::Changed => changed = true,
-                    Happened::Bookmark => {}
-                    Happened::Gone => return Ok(Over::Gone),
-                    Happened::Failed(why) => return Err(AskError::Watch(why)),
+            match watch.next(&mut known.slices).await? {
+                Step::Ended => return Ok(Over::Ended),
+                Step::Gone => return Ok(Over::Gone),
+                Step::Changed => {
+                    if !self.report(found(self.service, known), false).await {
+                        return Ok(Over::Unheard);
+                    }
                 }
-            }
-            if changed && !self.report(found(self.service, known), false).await {
-                return Ok(Over::Unheard);
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What Kubernetes' API says: lists of EndpointSlices, the events of a watch, ports of a Service.
 //! Everything in an answer is untrusted and bounded here.
 
+pub mod gateway;
+
 mod objects;
 mod port;
 mod slices;
@@ -8,6 +10,24 @@ mod slices;
 pub use objects::failure;
 pub use port::port_name;
 pub use slices::{Happened, Slices};
+
+/// Objects of one kind, by a list and the events of a watch since.
+pub trait Listed: Default {
+    /// The version from which a watch continues.
+    fn version(&self) -> &str;
+
+    /// Takes a page of a list; returns the token for the next page, if there is one.
+    ///
+    /// # Errors
+    /// When the page is not as documented, or there are too many objects.
+    fn page(&mut self, body: &[u8]) -> Result<Option<String>, AnswerFault>;
+
+    /// Takes an event of a watch.
+    ///
+    /// # Errors
+    /// When the event is not as documented, or there are too many objects.
+    fn event(&mut self, line: &[u8]) -> Result<Happened, AnswerFault>;
+}
 
 /// Why an answer is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

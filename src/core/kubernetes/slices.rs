@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::config::dns_name::is_name;
-use crate::core::kubernetes::AnswerFault;
 use crate::core::kubernetes::objects::{
     AddressType, Endpoint, Event, ListMeta, Slice, SliceList, Status,
 };
+use crate::core::kubernetes::{AnswerFault, Listed};
 
 /// Slices of one Service.
 const SLICES_MAX: usize = 256;
@@ -23,7 +23,7 @@ const ZONE_LEN_MAX: usize = 63;
 /// Bytes of a label.
 const TEXT_LEN_MAX: usize = 128;
 /// The status of a version that is no longer kept.
-const GONE: u16 = 410;
+pub(super) const GONE: u16 = 410;
 
 /// What an event of a watch came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,28 +56,6 @@ impl std::fmt::Debug for Slices {
 }
 
 impl Slices {
-    /// The version from which a watch continues.
-    pub fn version(&self) -> &str {
-        &self.version
-    }
-
-    /// Takes a page of a list; returns the token for the next page, if there is one.
-    ///
-    /// # Errors
-    /// When the page is not as documented, or there are too many slices.
-    pub fn page(&mut self, body: &[u8]) -> Result<Option<String>, AnswerFault> {
-        let list: SliceList = serde_json::from_slice(body)?;
-        let ListMeta {
-            resource_version,
-            next,
-        } = list.metadata;
-        self.version = token(resource_version)?.ok_or(AnswerFault::Form("no resourceVersion"))?;
-        for slice in list.items.into_iter().flatten() {
-            self.put(slice)?;
-        }
-        token(next)
-    }
-
     fn put(&mut self, slice: Slice) -> Result<(), AnswerFault> {
         let name = slice.metadata.name.clone();
         let name = name.ok_or(AnswerFault::Form("an object without a name"))?;
@@ -86,40 +64,6 @@ impl Slices {
             true => Err(AnswerFault::TooMany(SLICES_MAX)),
             false => Ok(()),
         }
-    }
-
-    /// Takes an event of a watch.
-    ///
-    /// # Errors
-    /// When the event is not as documented, or there are too many slices.
-    pub fn event(&mut self, line: &[u8]) -> Result<Happened, AnswerFault> {
-        let event: Event = serde_json::from_slice(line)?;
-        if event.kind == "ERROR" {
-            let status: Status = serde_json::from_value(event.object)?;
-            return Ok(match status.code {
-                Some(GONE) => Happened::Gone,
-                _ => Happened::Failed(status.text()),
-            });
-        }
-        let version = event.object.pointer("/metadata/resourceVersion");
-        let version = version.and_then(Value::as_str).map(str::to_owned);
-        let version = token(version)?.ok_or(AnswerFault::Form("no resourceVersion"))?;
-        let happened = match event.kind.as_str() {
-            "ADDED" | "MODIFIED" => {
-                self.put(serde_json::from_value(event.object)?)?;
-                Happened::Changed
-            }
-            "DELETED" => {
-                let name = event.object.pointer("/metadata/name");
-                let name = name.and_then(Value::as_str).unwrap_or_default();
-                self.slices.remove(name);
-                Happened::Changed
-            }
-            "BOOKMARK" => Happened::Bookmark,
-            _ => return Err(AnswerFault::Form("an event of an unknown type")),
-        };
-        self.version = version;
-        Ok(happened)
     }
 
     /// Whether there are none.
@@ -173,8 +117,57 @@ impl Slices {
     }
 }
 
+impl Listed for Slices {
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn page(&mut self, body: &[u8]) -> Result<Option<String>, AnswerFault> {
+        let list: SliceList = serde_json::from_slice(body)?;
+        let ListMeta {
+            resource_version,
+            next,
+        } = list.metadata;
+        self.version = token(resource_version)?.ok_or(AnswerFault::Form("no resourceVersion"))?;
+        for slice in list.items.into_iter().flatten() {
+            self.put(slice)?;
+        }
+        token(next)
+    }
+
+    fn event(&mut self, line: &[u8]) -> Result<Happened, AnswerFault> {
+        let event: Event = serde_json::from_slice(line)?;
+        if event.kind == "ERROR" {
+            let status: Status = serde_json::from_value(event.object)?;
+            return Ok(match status.code {
+                Some(GONE) => Happened::Gone,
+                _ => Happened::Failed(status.text()),
+            });
+        }
+        let version = event.object.pointer("/metadata/resourceVersion");
+        let version = version.and_then(Value::as_str).map(str::to_owned);
+        let version = token(version)?.ok_or(AnswerFault::Form("no resourceVersion"))?;
+        let happened = match event.kind.as_str() {
+            "ADDED" | "MODIFIED" => {
+                self.put(serde_json::from_value(event.object)?)?;
+                Happened::Changed
+            }
+            "DELETED" => {
+                let name = event.object.pointer("/metadata/name");
+                let name = name.and_then(Value::as_str).unwrap_or_default();
+                self.slices.remove(name);
+                Happened::Changed
+            }
+            "BOOKMARK" => Happened::Bookmark,
+            _ => return Err(AnswerFault::Form("an event of an unknown type")),
+        };
+        self.version = version;
+        Ok(happened)
+    }
+}
+
 /// A token that is sent back as it came; an empty one is none.
-fn token(text: Option<String>) -> Result<Option<String>, AnswerFault> {
+pub(super) fn token(text: Option<String>) -> Result<Option<String>, AnswerFault> {
     let text = text.filter(|text| !text.is_empty());
     match text.as_ref().is_some_and(|text| text.len() > TOKEN_LEN_MAX) {
         true => Err(AnswerFault::Form("a version or a token of many bytes")),

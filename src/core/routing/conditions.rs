@@ -151,8 +151,9 @@ fn holds<V>(
     }
 }
 
-/// How specific the conditions of `route` are; greater is tried first. The number of conditions
-/// counts, then how many of them fix a value, then how many bytes their prefixes fix.
+/// Which of the routes with one host and path is tried first: the greater one. `precedence` counts
+/// before all else, then the number of conditions, then how many of them fix a value, then how many
+/// bytes their prefixes fix.
 pub(super) fn rank(route: &Route) -> impl Ord + use<> {
     let texts = || {
         let headers = route.headers.iter().map(|(_, wanted)| wanted);
@@ -163,7 +164,12 @@ pub(super) fn rank(route: &Route) -> impl Ord + use<> {
         TextMatch::Prefix(text) => text.len(),
         _ => 0,
     });
-    (count(route), exact.count(), prefix.sum::<usize>())
+    (
+        route.precedence,
+        count(route),
+        exact.count(),
+        prefix.sum::<usize>(),
+    )
 }
 
 #[cfg(test)]

@@ -12,10 +12,11 @@
 //! 2. **Path**, segment by segment from the left: an exact text, then a `{parameter}`, then a
 //!    `{*rest}`. A parameter takes one segment that is not empty; a rest takes everything that is
 //!    left, possibly nothing, so `/files/{*rest}` matches `/files`, `/files/` and `/files/a/b`.
-//! 3. **Conditions**: more before fewer. Each header and each query parameter counts one; `scheme`,
+//! 3. **Precedence**, the greater first; it is 0 where a route does not say.
+//! 4. **Conditions**: more before fewer. Each header and each query parameter counts one; `scheme`,
 //!    `methods` and `subprotocols` count one each. With equal counts, more `exact` values first,
 //!    then the longer `prefix` (all of a route's together).
-//! 4. **Name**, in alphabetical order. Only routes whose conditions overlap without being equal get
+//! 5. **Name**, in alphabetical order. Only routes whose conditions overlap without being equal get
 //!    here; equal ones are refused as a fault (`config::conflict`).
 //!
 //! A route matches as a whole or not at all: if no route of the most specific host matches path and

@@ -1,6 +1,7 @@
 //! Kubernetes as a source, and what it may do without an outage: the table of docs/kubernetes.md, a
 //! test for each row. The API is the tests' own (`support/kubernetes.rs`).
 
+mod gateway_api;
 mod outage;
 mod services;
 

@@ -18,6 +18,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::free_port;
 
+mod objects;
+
 /// Between bookmarks, which the server sends at its discretion.
 const BOOKMARK_EVERY: Duration = Duration::from_millis(300);
 /// Bytes of a chunk of a watch, so that events are cut anywhere.
@@ -52,6 +54,9 @@ struct World {
     version: u64,
     slices: BTreeMap<String, Value>,
     services: BTreeMap<String, Value>,
+    /// Objects of the Gateway API and Leases, by their URLs.
+    objects: BTreeMap<String, Value>,
+    writers: Vec<String>,
     history: Vec<Written>,
     /// Watches from versions before it are answered with 410.
     oldest: u64,
@@ -112,6 +117,8 @@ impl Cluster {
             version: 100,
             slices: BTreeMap::new(),
             services: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            writers: Vec::new(),
             history: Vec::new(),
             oldest: 0,
             page: 2,
@@ -318,14 +325,19 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, mut stream: S
         let head = String::from_utf8(head).expect("the gateway writes text");
         let asked = head.lines().next().unwrap_or_default().to_owned();
         let (path, parameters) = target(&head);
+        let mut body = vec![0; length(&head)];
+        if stream.read_exact(&mut body).await.is_err() {
+            return;
+        }
+        let body = String::from_utf8(body).expect("the gateway writes text");
         let answer = {
             let mut world = shared.world.lock().expect("no holder panics");
             world.asked.push(asked);
-            answer(&mut world, &head, &path, &parameters)
+            answer(&mut world, (&head, &body), &path, &parameters)
         };
         let written = match answer {
             Some(Answer::Whole(whole)) => stream.write_all(whole.as_bytes()).await.is_ok(),
-            Some(Answer::Watch) => watch_slices(shared, &mut stream, &parameters).await,
+            Some(Answer::Watch) => watch_slices(shared, &mut stream, &path, &parameters).await,
             None => {
                 // It hangs until its client has had enough.
                 let mut rest = [0; 1];
@@ -344,6 +356,16 @@ enum Answer {
     Watch,
 }
 
+/// Bytes of the body of a request.
+fn length(head: &str) -> usize {
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let named = name.eq_ignore_ascii_case("content-length");
+        named.then(|| value.trim().parse().expect("a length"))
+    });
+    length.unwrap_or(0)
+}
+
 fn target(head: &str) -> (String, BTreeMap<String, String>) {
     let target = head.split(' ').nth(1).expect("a target");
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -354,7 +376,7 @@ fn target(head: &str) -> (String, BTreeMap<String, String>) {
 /// The answer to a question; `None` if there is none.
 fn answer(
     world: &mut World,
-    head: &str,
+    (head, body): (&str, &str),
     path: &str,
     parameters: &BTreeMap<String, String>,
 ) -> Option<Answer> {
@@ -387,6 +409,11 @@ fn answer(
             Some(service) => whole(200, service),
             None => status(404, "NotFound", &format!("services \"{name}\" not found")),
         });
+    }
+    let method = head.split(' ').next().expect("a method");
+    let found = objects::answer(world, (method, path), token.as_deref(), (parameters, body));
+    if found.is_some() {
+        return found;
     }
     let listed = path == "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices";
     assert!(listed, "a path that is not documented: {path}");
@@ -463,6 +490,7 @@ fn whole(code: u16, body: &Value) -> Answer {
 async fn watch_slices<S: AsyncWrite + Unpin>(
     shared: &Shared,
     stream: &mut S,
+    path: &str,
     parameters: &BTreeMap<String, String>,
 ) -> bool {
     let seconds = parameters["timeoutSeconds"].parse().expect("seconds");
@@ -497,7 +525,7 @@ async fn watch_slices<S: AsyncWrite + Unpin>(
                     (text, ends) = (format!("{event}\n"), true);
                 }
                 _ => {
-                    text = events(&world, from);
+                    text = events(&world, path, from);
                     from = from.max(world.version);
                     let bookmarks = parameters.contains_key("allowWatchBookmarks");
                     if bookmarks && bookmarked.elapsed() > BOOKMARK_EVERY {
@@ -531,9 +559,11 @@ async fn watch_slices<S: AsyncWrite + Unpin>(
     stream.write_all(b"0\r\n\r\n").await.is_ok()
 }
 
-/// The events since a version.
-fn events(world: &World, from: u64) -> String {
+/// The events since a version, of the kind of objects that this path names.
+fn events(world: &World, path: &str, from: u64) -> String {
+    let of_kind = |object: &Value| path.ends_with(objects::plural(object));
     let since = world.history.iter().filter(|one| one.version > from);
+    let since = since.filter(|one| of_kind(&one.object));
     let events = since.map(|written| {
         let event = json!({ "type": written.kind, "object": written.object });
         format!("{event}\n")

@@ -1,0 +1,97 @@
+//! Leads by a Lease, as long as the API takes its renewals.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::base::causes;
+use crate::base::clock;
+use crate::config::snapshot::GatewayApi;
+use crate::control::kubernetes::access::{Access, AskError};
+use crate::core::kubernetes::AnswerFault;
+use crate::core::kubernetes::gateway::{Election, LeaseChange};
+
+/// Between two looks at the Lease.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Whether this gateway is the leader.
+pub(super) struct Leadership(Mutex<Election>);
+
+impl Leadership {
+    /// Of a gateway of this name. Each process is another candidate.
+    pub(super) fn new(node: &str) -> Self {
+        let identity = format!("{node}_{:016x}", fastrand::u64(..));
+        Self(Mutex::new(Election::new(identity)))
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.election().leads(clock::now())
+    }
+
+    fn election(&self) -> MutexGuard<'_, Election> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stands for election for ever.
+pub(super) async fn lead(leadership: Arc<Leadership>, access: Arc<Access>, settings: GatewayApi) {
+    let mut led = false;
+    let mut failing = false;
+    loop {
+        let outcome = round(&leadership, &access, &settings).await;
+        let leads = leadership.leads();
+        if leads != led {
+            led = leads;
+            tracing::info!(leads, "the leader that writes statuses to Kubernetes");
+        }
+        if let Err(error) = &outcome
+            && !failing
+        {
+            let error = causes::chain(error);
+            tracing::warn!(error, "the Lease of the leader cannot be used");
+        }
+        failing = outcome.is_err();
+        sleep(EVERY).await;
+    }
+}
+
+async fn round(
+    leadership: &Leadership,
+    access: &Access,
+    settings: &GatewayApi,
+) -> Result<(), AskError> {
+    let (namespace, name) = (&*settings.lease.0, &*settings.lease.1);
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    let one = format!("{leases}/{name}");
+    let lease = match access.get(&one).await {
+        Ok(body) => Some(serde_json::from_slice::<Value>(&body).map_err(AnswerFault::from)?),
+        Err(error) if error.is_missing() => None,
+        Err(error) => return Err(error),
+    };
+    let asked = clock::now();
+    // MicroTime has six digits.
+    let time = clock::rfc3339(clock::wall()).replace('Z', "000Z");
+    let change = leadership
+        .election()
+        .decide((namespace, name), lease.as_ref(), (asked, &time));
+    let json = "application/json";
+    let written = match &change {
+        None => return Ok(()),
+        Some(LeaseChange::Create(lease)) => access.write(Method::POST, &leases, json, lease).await,
+        Some(LeaseChange::Replace(lease)) => access.write(Method::PUT, &one, json, lease).await,
+    };
+    match written {
+        Ok(_) => {
+            leadership.election().taken(asked);
+            Ok(())
+        }
+        Err(error) if error.is_conflict() => {
+            leadership.election().refused();
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}

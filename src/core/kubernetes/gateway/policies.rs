@@ -1,0 +1,112 @@
+//! SessilePolicies: settings of a route, attached to an HTTPRoute of the same namespace.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
+
+use crate::core::kubernetes::gateway::collection::{Object, ObjectKey, ObjectsByKey};
+use crate::core::kubernetes::gateway::gateways::spec;
+use crate::core::kubernetes::gateway::objects::{GROUP, PolicySpec};
+use crate::core::kubernetes::gateway::report::{Condition, Fault, ParentReport};
+
+/// The keys of a route that a policy may have.
+const KEYS: [&str; 12] = [
+    "affinity",
+    "authenticate",
+    "authorize",
+    "keepalive",
+    "limits",
+    "on_backend_loss",
+    "origin_required",
+    "origins",
+    "reconnect",
+    "stick",
+    "stick_for",
+    "timeouts",
+];
+
+/// A policy.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pub(super) key: ObjectKey,
+    /// Keys of the route. A policy at fault has one that no route has: its routes are refused, and
+    /// what was good of them stays.
+    pub(super) route: Map<String, Value>,
+    pub(super) fault: Option<Fault>,
+}
+
+/// What it is attached to; `None` if that cannot be read.
+fn target(object: &Object) -> Option<&str> {
+    object.spec.as_ref()?.pointer("/targetRef/name")?.as_str()
+}
+
+/// The policy of each route, and what is reported of the others.
+pub(super) fn policies(
+    objects: &ObjectsByKey,
+) -> (
+    BTreeMap<ObjectKey, Policy>,
+    BTreeMap<ObjectKey, Vec<ParentReport>>,
+) {
+    let mut all: Vec<_> = objects.iter().collect();
+    all.sort_by_key(|(key, object)| (object.created, (*key).clone()));
+    let mut taken: BTreeMap<ObjectKey, Policy> = BTreeMap::new();
+    let mut reports = BTreeMap::new();
+    for (key, object) in all {
+        let Some(name) = target(object) else { continue };
+        let route: ObjectKey = (key.0.clone(), name.into());
+        let policy = policy(key, object);
+        let mut fault = policy.fault.clone();
+        match taken.get(&route) {
+            Some(first) => {
+                let message = format!("policy {} of this route is older", first.key.1);
+                fault = Some(Fault::new("Conflicted", message));
+            }
+            None => {
+                taken.insert(route, policy);
+            }
+        }
+        let accepted = Condition::of("Accepted", fault.as_ref());
+        let parent = json!({ "group": GROUP, "kind": "HTTPRoute", "name": name });
+        let report = ParentReport {
+            parent,
+            conditions: vec![accepted],
+        };
+        reports.insert(key.clone(), vec![report]);
+    }
+    (taken, reports)
+}
+
+fn policy(key: &ObjectKey, object: &Object) -> Policy {
+    let (route, fault) = match read(object) {
+        Ok(route) => (route, None),
+        Err(fault) => {
+            let refused = Map::from_iter([("policy".to_owned(), Value::Null)]);
+            (refused, Some(fault))
+        }
+    };
+    Policy {
+        key: key.clone(),
+        route,
+        fault,
+    }
+}
+
+fn read(object: &Object) -> Result<Map<String, Value>, Fault> {
+    let invalid = |message: String| Fault::new("Invalid", message);
+    let spec = spec(object).map_err(|fault| invalid(fault.message))?;
+    let spec = PolicySpec::deserialize(spec).map_err(|error| invalid(error.to_string()))?;
+    let target = &spec.target_ref;
+    if target.group != GROUP || target.kind != "HTTPRoute" {
+        let message = format!("{} {} is no HTTPRoute", target.kind, target.name);
+        return Err(invalid(message));
+    }
+    let mut keys = spec.route.keys();
+    match keys.find(|key| !KEYS.contains(&key.as_str())) {
+        Some(key) => Err(invalid(format!(
+            "`{key}` cannot be set by a policy; it may have {}",
+            KEYS.join(", ")
+        ))),
+        None => Ok(spec.route),
+    }
+}
