@@ -3,7 +3,7 @@
 use sessile::base::addr::BackendAddr;
 use sessile::config::consul_service::ConsulService;
 use sessile::core::consul::{instances, pairs};
-use sessile::core::kubernetes::Slices;
+use sessile::core::kubernetes::{Listed as _, Slices};
 
 /// Backends of an answer are few, and each has an address to dial.
 pub(super) fn consul(data: &[u8]) {

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::config::pattern::HostPattern;
 use crate::core::kubernetes::gateway::collection::{Object, ObjectKey, ObjectsByKey};
+use crate::core::kubernetes::gateway::facts::Facts;
 use crate::core::kubernetes::gateway::objects::{GROUP, GatewaySpec, ListenerSpec};
 use crate::core::kubernetes::gateway::report::{Condition, Fault, GatewayReport, ListenerReport};
-use crate::core::kubernetes::gateway::translate::Facts;
 
 /// Listeners of one Gateway.
 const LISTENERS_MAX: usize = 64;

@@ -4,6 +4,7 @@
 
 mod collection;
 mod election;
+mod facts;
 mod gateways;
 mod grants;
 mod hosts;
@@ -19,10 +20,11 @@ mod translate;
 
 pub use collection::{Objects, ObjectsByKey};
 pub use election::{Election, LeaseChange};
+pub use facts::Facts;
 pub use objects::Kind;
 pub use report::{Reports, ServiceFaults};
 pub use statuses::{Patch, patches};
-pub use translate::{Facts, Translation, World, translate};
+pub use translate::{Translation, World, translate};
 
 #[cfg(test)]
 mod tests;

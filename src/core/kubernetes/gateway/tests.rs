@@ -177,90 +177,59 @@ fn a_replaced_prefix_leaves_no_slash_behind_it() {
     );
 }
 
+/// Asserts that an HTTPRoute with this rule is refused for this reason, and another one is not.
+#[track_caller]
+fn check_refused(rule: Value, message: &str) {
+    let to_other = json!({ "hostnames": ["b"], "rules": [{ "backendRefs": to_chat() }] });
+    let other = route("other", to_other);
+    let done = translated(&[route("chat", json!({ "rules": [rule] })), other]);
+    let (found, said) = condition(&done, "chat", "Accepted");
+    assert_eq!(found, "UnsupportedValue", "{said}");
+    assert!(said.contains(message), "{said}");
+    let mut keys = done.documents.keys();
+    assert!(!keys.any(|key| key.contains("shop.chat.00")), "{message}");
+    document(&done, "routes/httproute.shop.other.00.00");
+    assert_eq!(condition(&done, "other", "Accepted").0, "Accepted");
+}
+
+fn rule_with(key: &str, value: Value) -> Value {
+    let mut rule = json!({ "backendRefs": to_chat() });
+    rule[key] = value;
+    rule
+}
+
 #[test]
 fn what_no_route_can_express_is_reported_and_disturbs_no_other() {
-    let other = route(
-        "other",
-        json!({ "hostnames": ["b"], "rules": [{ "backendRefs": to_chat() }] }),
-    );
-    let check = |rule: Value, reason: &str, message: &str| {
-        let done = translated(&[route("chat", json!({ "rules": [rule] })), other.clone()]);
-        let (found, said) = condition(&done, "chat", "Accepted");
-        assert!(found == reason && said.contains(message), "{found}: {said}");
-        assert!(
-            !done
-                .documents
-                .keys()
-                .any(|key| key.contains("shop.chat.00")),
-            "{message}"
-        );
-        document(&done, "routes/httproute.shop.other.00.00");
-        assert_eq!(condition(&done, "other", "Accepted").0, "Accepted");
-    };
-    let unsupported = "UnsupportedValue";
-    let with = |key: &str, value: Value| {
-        let mut rule = json!({ "backendRefs": to_chat() });
-        rule[key] = value;
-        rule
-    };
-    let of_match = |one: Value| with("matches", json!([one]));
-    check(
-        with("filters", json!([{ "type": "RequestMirror" }])),
-        unsupported,
-        "filter RequestMirror",
-    );
-    check(
-        with("timeouts", json!({})),
-        unsupported,
-        "unknown field `timeouts`",
-    );
-    check(
-        of_match(json!({ "path": { "type": "RegularExpression", "value": "/a.*" } })),
-        unsupported,
-        "RegularExpression",
-    );
-    check(
-        of_match(json!({ "path": { "value": "/{a}" } })),
-        unsupported,
-        "`/{a}` is no path",
-    );
-    let header = json!([{ "type": "RegularExpression", "name": "a", "value": "b" }]);
-    check(
-        of_match(json!({ "headers": header })),
-        unsupported,
-        "a header of type",
-    );
+    let mirror = json!([{ "type": "RequestMirror" }]);
+    check_refused(rule_with("filters", mirror), "filter RequestMirror");
+    check_refused(rule_with("timeouts", json!({})), "unknown field `timeouts`");
     let two = json!([{ "name": "a", "port": 80 }, { "name": "b", "port": 80, "weight": 9 }]);
-    check(with("backendRefs", two), unsupported, "several backendRefs");
-    check(
-        with("backendRefs", json!([{ "name": "a" }])),
-        unsupported,
-        "the port of Service a",
-    );
-    check(
-        with("backendRefs", json!([])),
-        unsupported,
-        "needs a backendRef",
-    );
-    check(
-        with("backendRefs", json!([{ "name": "a/../b", "port": 1 }])),
-        unsupported,
-        "names no Service",
-    );
-    check(
-        with("matches", json!(vec![json!({}); 65])),
-        unsupported,
-        "more than 64 matches",
-    );
-    check(json!({ "backendRefs": 7 }), unsupported, "invalid type");
-    check(
-        with(
-            "matches",
-            json!([{ "path": { "value": "/".repeat(70 << 10) } }]),
-        ),
-        unsupported,
-        "too large",
-    );
+    for (refs, message) in [
+        (two, "several backendRefs"),
+        (json!([{ "name": "a" }]), "the port of Service a"),
+        (json!([]), "needs a backendRef"),
+        (json!([{ "name": "a/../b", "port": 1 }]), "names no Service"),
+        (json!(7), "invalid type"),
+    ] {
+        check_refused(json!({ "backendRefs": refs }), message);
+    }
+}
+
+#[test]
+fn matches_that_no_route_can_express_are_reported() {
+    let by_path = |path: Value| json!([{ "path": path }]);
+    let expression = json!({ "type": "RegularExpression", "value": "/a.*" });
+    let header = json!([{ "type": "RegularExpression", "name": "a", "value": "b" }]);
+    let long = "/".repeat(70 << 10);
+    for (matches, message) in [
+        (by_path(expression), "RegularExpression"),
+        (by_path(json!({ "value": "/{a}" })), "`/{a}` is no path"),
+        (json!([{ "headers": header }]), "a header of type"),
+        (json!(vec![json!({}); 65]), "more than 64 matches"),
+        (by_path(json!({ "value": long })), "too large"),
+    ] {
+        check_refused(rule_with("matches", matches), message);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::pattern::HostPattern;
 use crate::core::kubernetes::gateway::collection::{Object, ObjectKey, ObjectsByKey};
+use crate::core::kubernetes::gateway::facts::Facts;
 use crate::core::kubernetes::gateway::gateways::{self, Gateway};
 use crate::core::kubernetes::gateway::grants::Grants;
 use crate::core::kubernetes::gateway::hosts::Hosts;
@@ -22,17 +23,6 @@ use crate::core::kubernetes::gateway::rules::{self, NOWHERE, Target};
 /// Matches of one HTTPRoute, and of all together.
 const MATCHES_MAX: usize = 64;
 const MATCHES_OF_ALL_MAX: usize = 8192;
-
-/// What a gateway is.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// The `controllerName` of its classes.
-    pub controller: Arc<str>,
-    /// It has a listener without TLS.
-    pub plain: bool,
-    /// It has a listener with TLS.
-    pub tls: bool,
-}
 
 /// All objects.
 #[derive(Clone, Debug, Default)]
