@@ -237,7 +237,7 @@ impl Bound {
         let publishing = publishing::begin(publish, &shared, settings, &mut background);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
-        let parts = (sources, membership.fleet(), publishing.hub());
+        let parts = (sources.clone(), membership.fleet(), publishing.hub());
         let api = watched(
             &mut background,
             operated(&shared, control, log, parts, tls)?,
@@ -262,7 +262,7 @@ impl Bound {
         let messages = publishing.end().await;
         let end = close_sessions(&live, threads, &mut signals, shutdown).await;
         publishing::leave(messages, &shared.outlet).await;
-        membership.leave().await;
+        leave_others(membership, &sources).await;
         revocations.tickets().leave(outcome.is_some()).await;
         state::leave(&live, background).await;
         event_log.end().await;
@@ -271,6 +271,12 @@ impl Bound {
         end.log();
         taken(outcome).map(|()| end)
     }
+}
+
+/// Ends what other gateways would wait for.
+async fn leave_others(membership: FleetMembership, sources: &Sources) {
+    membership.leave().await;
+    sources::leave(sources).await;
 }
 
 /// Reports the failure of the admin API.

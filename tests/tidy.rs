@@ -354,6 +354,11 @@ fn the_changelog_begins_with_what_is_unreleased() {
 fn check(path: &Path) -> Result<(), String> {
     let output = Command::new(env!("CARGO_BIN_EXE_sessile"))
         .args(["check", "--config"])
+        // As in a pod.
+        .envs([
+            ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+            ("KUBERNETES_SERVICE_PORT", "443"),
+        ])
         .arg(path)
         .output()
         .unwrap();

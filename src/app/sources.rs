@@ -1,8 +1,10 @@
 //! The sources of the configuration: opened, followed, and waited for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::base::source_id::SourceId;
 use crate::control::consul;
@@ -15,6 +17,9 @@ use crate::control::sources::file::FileSource;
 use crate::control::sources::{Source, Sources};
 use crate::control::supervisor::Supervisor;
 use crate::live::Live;
+
+/// How long leaving a source may take.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// Opens every source that is configured. What was remembered of one is in force then.
 pub(super) async fn open(supervisor: &Arc<Supervisor>, live: &Arc<Live>) -> Sources {
@@ -72,6 +77,15 @@ pub(super) async fn follow(sources: &Sources, background: &mut JoinSet<()>) {
                 "{} has not answered; starting without waiting for it any longer",
                 source.id()
             );
+        }
+    }
+}
+
+/// Ends what others would wait for. The gateway ends soon, whatever a source does.
+pub(super) async fn leave(sources: &Sources) {
+    for source in sources.iter() {
+        if timeout(LEAVE_MAX, source.leave()).await.is_err() {
+            tracing::warn!("{} was not left in time", source.id());
         }
     }
 }

@@ -37,10 +37,22 @@ fn kustomize(folder: &str) -> Result<String, String> {
     output(program("kubectl").args(["kustomize", &folder]))
 }
 
+/// With these values, and these arguments as they are.
 fn helm(settings: &[&str]) -> Result<String, String> {
     let mut command = program("helm");
-    command.args(["template", "edge", "deploy/helm/sessile"]);
-    output(command.args(settings.iter().flat_map(|one| ["--set", one])))
+    command.args([
+        "template",
+        "edge",
+        "deploy/helm/sessile",
+        "--namespace=sessile",
+    ]);
+    for one in settings {
+        match one.starts_with("--") {
+            true => command.arg(one),
+            false => command.args(["--set", one]),
+        };
+    }
+    output(&mut command)
 }
 
 /// What is said of rendered manifests by `tests/peers/python/manifests.py`.
@@ -108,6 +120,7 @@ fn the_manifests_are_accepted() {
     let deployment = accepted("kustomize-deployment", kustomize("deployment"));
     let mut daemon_set = accepted("kustomize-daemonset", kustomize("daemonset"));
     accepted("kustomize-full", kustomize("full"));
+    accepted("kustomize-routes", kustomize("routes"));
     // Both run the same pod, but for what only one of them needs.
     let mut pod = deployment["pod"].clone();
     let spread = pod["spec"]
@@ -133,6 +146,7 @@ fn the_chart_is_accepted() {
         "image.tag=1.2.3",
         "service.type=ClusterIP",
         "podAnnotations.team=edge",
+        "upstreamNamespaces={shop,back}",
     ];
     accepted("helm-all", helm(&all));
     accepted(
@@ -153,6 +167,30 @@ fn the_chart_is_accepted() {
 }
 
 #[test]
+fn chart_and_manifests_grant_the_same_where_the_gateway_api_is_followed() {
+    let chart = helm(&[
+        "--include-crds",
+        "--set-file=config=deploy/kubernetes/routes/gateway.toml",
+        "gatewayApi.enabled=true",
+    ]);
+    let chart = accepted("helm-routes", chart);
+    let manifests = judged(&kustomize("routes").unwrap()).unwrap();
+    assert_eq!(chart["rights"], manifests["rights"]);
+    assert_eq!(chart["configuration"], manifests["configuration"]);
+    let crd = |of: &Value| {
+        let text = of["text"].as_str().unwrap().split("\n---\n");
+        let mut crds = text.filter(|one| one.contains("kind: CustomResourceDefinition"));
+        crds.next()
+            .expect("it has the CRD of SessilePolicy")
+            .to_owned()
+    };
+    assert_eq!(crd(&chart), crd(&manifests));
+    // The default Lease is the one that the roles name.
+    let lease = "gateway = { lease = \"sessile/sessile-gateway\" }";
+    assert!(chart["configuration"].as_str().unwrap().contains(lease));
+}
+
+#[test]
 fn the_chart_refuses_values_that_mean_nothing() {
     for (settings, fault) in [
         (
@@ -165,6 +203,7 @@ fn the_chart_refuses_values_that_mean_nothing() {
             "autoscaling is for kind: Deployment",
         ),
         (&["config="], "minLength"),
+        (&["gatewayApi.lease=a/b"], "does not match pattern"),
     ] {
         let printed = helm(settings).expect_err("it is refused");
         assert!(printed.contains(fault), "{settings:?}: {printed}");
@@ -187,6 +226,11 @@ fn faults_of_manifests_are_found() {
             "is killed before",
         ),
         ("runAsNonRoot: true", "runAsNonRoot: false", "runs as root"),
+        (
+            "automountServiceAccountToken: false",
+            "automountServiceAccountToken: true",
+            "a token of the API server",
+        ),
         (
             "readOnlyRootFilesystem: true",
             "readOnlyRootFilesystem: false",

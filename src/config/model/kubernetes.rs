@@ -45,6 +45,9 @@ pub struct GatewayApi {
     pub controller: String,
     /// The Lease by which gateways elect the one that writes statuses: `"namespace/name"`.
     pub lease: String,
+    /// Whether routes of several namespaces may have a host in common, and divide its paths among
+    /// them. Otherwise a host belongs to the namespace with the oldest route for it.
+    pub shared_hosts: bool,
 }
 
 impl Default for GatewayApi {
@@ -52,6 +55,7 @@ impl Default for GatewayApi {
         Self {
             controller: "sessile.dev/gateway-controller".to_owned(),
             lease: "sessile/sessile-gateway".to_owned(),
+            shared_hosts: false,
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct GatewayApi {
     pub lease: (Arc<str>, Arc<str>),
     /// Who the gateway is among those that elect a leader.
     pub node: Arc<str>,
+    /// Routes of several namespaces may have a host in common. Default: no.
+    pub shared_hosts: bool,
 }
 
 /// A bearer token.

@@ -16,9 +16,10 @@ use crate::config::validate::service;
 
 /// Where a pod finds the credentials of its service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Letters of the name of a controller, as in a GatewayClass.
+const CONTROLLER_LEN_MAX: usize = 253;
 /// How long one watch may last. Its end is a sign of life, and a source without one for a minute
 /// lags.
-const CONTROLLER_LEN_MAX: usize = 253;
 const WATCH_MIN: Duration = Duration::from_secs(1);
 const WATCH_MAX: Duration = Duration::from_secs(45);
 
@@ -118,6 +119,7 @@ fn gateway(at: &Scope<'_>, model: &model::GatewayApi, node: Option<&str>) -> Opt
         controller: model.controller.as_str().into(),
         lease: (namespace.into(), name.into()),
         node: node.unwrap_or("sessile").into(),
+        shared_hosts: model.shared_hosts,
     })
 }
 

@@ -79,6 +79,16 @@ impl Follower {
         Arc::clone(&self.registry.state)
     }
 
+    /// What is to do before the gateway ends.
+    pub(super) fn leave(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let leave = self.gateway.as_ref().map(GatewayFollower::leave);
+        async move {
+            if let Some(leave) = leave {
+                leave.await;
+            }
+        }
+    }
+
     /// Follows for ever.
     pub(super) async fn run(mut self) {
         let mut beat = interval(BEAT);

@@ -20,10 +20,6 @@ pub async fn open(
 ) -> RegistrySource {
     let answer = settings.answer;
     let follower = Follower::new(settings, state_dir, supervisor, live).await;
-    RegistrySource::new(
-        SourceId::Kubernetes,
-        follower.state(),
-        follower.run(),
-        answer,
-    )
+    let (state, leave) = (follower.state(), follower.leave());
+    RegistrySource::new(SourceId::Kubernetes, state, follower.run(), answer).leaving(leave)
 }

@@ -29,6 +29,11 @@ pub trait Source: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(true))
     }
 
+    /// What it does before the gateway ends.
+    fn leave(&self) -> Work<()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Writes documents to it; `None` if it cannot be written to.
     fn writer(&self) -> Option<&Writer> {
         None

@@ -10,7 +10,7 @@ use crate::config::dns_name::is_name;
 use crate::core::kubernetes::objects::{
     AddressType, Endpoint, Event, ListMeta, Slice, SliceList, Status,
 };
-use crate::core::kubernetes::{AnswerFault, Listed};
+use crate::core::kubernetes::{AnswerFault, Happened, Listed};
 
 /// Slices of one Service.
 const SLICES_MAX: usize = 256;
@@ -24,19 +24,6 @@ const ZONE_LEN_MAX: usize = 63;
 const TEXT_LEN_MAX: usize = 128;
 /// The status of a version that is no longer kept.
 pub(super) const GONE: u16 = 410;
-
-/// What an event of a watch came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Happened {
-    /// A slice is new, differs or is gone.
-    Changed,
-    /// Nothing but the version.
-    Bookmark,
-    /// The version is no longer kept: everything has to be listed again.
-    Gone,
-    /// The watch fails for this reason.
-    Failed(String),
-}
 
 /// The slices of a Service at one version.
 #[derive(Clone, Default)]

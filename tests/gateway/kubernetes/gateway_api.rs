@@ -1,6 +1,5 @@
 //! Routes by the Gateway API.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use super::{ready, status};
 use crate::support::client::Dial;
 use crate::support::etcd_world::restart;
 use crate::support::kubernetes::Cluster;
+use crate::support::tokens::SECRET;
 use crate::support::{Backend, Gateway, eventually};
 
 /// Follows the Gateway API of a cluster.
@@ -60,13 +60,13 @@ pub async fn cluster(backend: &Backend) -> Cluster {
 }
 
 /// Whether a session for this host and path is accepted.
-async fn connects(gateway: &Gateway, host: &str, path: &str) -> bool {
+pub async fn connects(gateway: &Gateway, host: &str, path: &str) -> bool {
     let client = Dial::new(path).host(host).connect(gateway.address()).await;
     client.is_ok()
 }
 
 /// A condition of a route at its first parent: status, reason, message.
-pub fn condition(cluster: &Cluster, name: &str, kind: &str) -> (String, String, String) {
+fn condition(cluster: &Cluster, name: &str, kind: &str) -> (String, String, String) {
     let route = cluster.object("HTTPRoute", Some("shop"), name);
     let conditions = route["status"]["parents"][0]["conditions"].clone();
     let conditions = conditions.as_array().cloned().unwrap_or_default();
@@ -87,7 +87,7 @@ pub async fn reports(cluster: &Cluster, name: &str, kind: &str, reason: &str, me
 }
 
 /// A route of the example's Gateway for this host, with one rule.
-fn route(name: &str, host: &str, rule: Value) -> Value {
+pub fn route(name: &str, host: &str, rule: Value) -> Value {
     json!({
         "kind": "HTTPRoute", "metadata": { "name": name, "namespace": "shop" },
         "spec": { "parentRefs": [{ "name": "edge" }], "hostnames": [host], "rules": [rule] },
@@ -139,64 +139,40 @@ async fn i4_what_is_not_supported_is_reported_and_disturbs_no_other_route() {
     let cluster = cluster(&backend).await;
     let gateway = Gateway::start(&configuration(&cluster.url(), "")).await;
     let echo = json!([{ "name": "echo", "port": 80 }]);
+    let with_filters = |filters: Value| json!({ "filters": filters, "backendRefs": echo });
     let mirror = json!([{ "type": "RequestMirror", "requestMirror": {} }]);
-    cluster.apply(route(
-        "mirror",
-        "a.example.com",
-        json!({ "filters": mirror, "backendRefs": echo }),
-    ));
-    let other = json!([{ "name": "echo", "namespace": "back", "port": 80 }]);
-    cluster.apply(route(
-        "other",
-        "b.example.com",
-        json!({ "backendRefs": other }),
-    ));
-    let missing = json!([{ "name": "nothing", "port": 80 }]);
-    cluster.apply(route(
-        "missing",
-        "c.example.com",
-        json!({ "backendRefs": missing }),
-    ));
+    cluster.apply(route("mirror", "a.example.com", with_filters(mirror)));
     let bad = json!([{ "type": "RequestHeaderModifier", "requestHeaderModifier":
         { "set": [{ "name": "Host", "value": "x" }] } }]);
-    cluster.apply(route(
-        "host",
-        "d.example.com",
-        json!({ "filters": bad, "backendRefs": echo }),
-    ));
-    reports(
-        &cluster,
-        "mirror",
-        "Accepted",
-        "UnsupportedValue",
-        "filter RequestMirror",
-    )
-    .await;
+    cluster.apply(route("host", "d.example.com", with_filters(bad)));
+    let missing = json!([{ "name": "nothing", "port": 80 }]);
+    let missing = json!({ "backendRefs": missing });
+    cluster.apply(route("missing", "c.example.com", missing));
+    let (accepted, unlike) = ("Accepted", "UnsupportedValue");
+    reports(&cluster, "mirror", accepted, unlike, "filter RequestMirror").await;
+    reports(&cluster, "host", accepted, unlike, "the gateway's own").await;
+    let reason = "BackendNotFound";
+    reports(&cluster, "missing", "ResolvedRefs", reason, "not found").await;
+    assert!(connects(&gateway, "chat.example.com", "/chat/room").await);
+}
+
+#[tokio::test]
+async fn i12_a_service_of_another_namespace_needs_a_grant() {
+    let backend = Backend::echo().await;
+    let cluster = cluster(&backend).await;
+    let gateway = Gateway::start(&configuration(&cluster.url(), "")).await;
+    let other = json!([{ "name": "echo", "namespace": "back", "port": 80 }]);
+    let other = json!({ "backendRefs": other });
+    cluster.apply(route("other", "b.example.com", other));
+    let reason = "RefNotPermitted";
     reports(
         &cluster,
         "other",
         "ResolvedRefs",
-        "RefNotPermitted",
+        reason,
         "no ReferenceGrant",
     )
     .await;
-    reports(
-        &cluster,
-        "missing",
-        "ResolvedRefs",
-        "BackendNotFound",
-        "not found",
-    )
-    .await;
-    reports(
-        &cluster,
-        "host",
-        "Accepted",
-        "UnsupportedValue",
-        "the gateway's own",
-    )
-    .await;
-    assert!(connects(&gateway, "chat.example.com", "/chat/room").await);
     // Its backend may not be used: it answers, and leads nowhere.
     let refused = Dial::new("/")
         .host("b.example.com")
@@ -213,6 +189,29 @@ async fn i4_what_is_not_supported_is_reported_and_disturbs_no_other_route() {
         condition(&cluster, "other", "ResolvedRefs").1 != "RefNotPermitted"
     })
     .await;
+}
+
+#[tokio::test]
+async fn i12_a_younger_route_of_another_namespace_does_not_take_a_host() {
+    let backend = Backend::echo().await;
+    let cluster = cluster(&backend).await;
+    let mut edge = cluster.object("Gateway", Some("shop"), "edge");
+    edge["spec"]["listeners"][0]["allowedRoutes"] = json!({ "namespaces": { "from": "All" } });
+    cluster.apply(edge);
+    let gateway = Gateway::start(&configuration(&cluster.url(), "")).await;
+    let exact = json!([{ "path": { "type": "Exact", "value": "/chat/room" } }]);
+    let rule = json!({ "matches": exact, "backendRefs": [{ "name": "other", "port": 80 }] });
+    let mut taker = route("taker", "chat.example.com", rule);
+    taker["metadata"]["namespace"] = "evil".into();
+    taker["metadata"]["creationTimestamp"] = "2026-02-02T00:00:00Z".into();
+    taker["spec"]["parentRefs"][0]["namespace"] = "shop".into();
+    cluster.apply(taker);
+    eventually("it is refused", async || {
+        let route = cluster.object("HTTPRoute", Some("evil"), "taker");
+        route["status"]["parents"][0]["conditions"][0]["reason"] == "HostnameConflict"
+    })
+    .await;
+    assert!(connects(&gateway, "chat.example.com", "/chat/room").await);
 }
 
 #[tokio::test]
@@ -288,128 +287,24 @@ async fn i5_routes_stay_without_the_api_and_over_a_start() {
 }
 
 #[tokio::test]
-async fn only_the_leader_writes_statuses_and_another_takes_over() {
+async fn i12_a_route_of_the_cluster_does_not_open_what_the_file_protects() {
     let backend = Backend::echo().await;
     let cluster = cluster(&backend).await;
-    let directory = tempfile::tempdir().expect("a directory");
-    let start = async |name: &str| {
-        let token = directory.path().join(name);
-        fs::write(&token, name).expect("a file");
-        let more = format!("token_file = \"{}\"\n", token.display());
-        Gateway::start_named(name, &configuration(&cluster.url(), &more)).await
-    };
-    let first = start("first").await;
-    reports(&cluster, "chat", "Accepted", "Accepted", "").await;
-    let second = start("second").await;
-    let echo = json!([{ "name": "echo", "port": 80 }]);
-    cluster.apply(route(
-        "more",
-        "a.example.com",
-        json!({ "backendRefs": echo }),
-    ));
-    reports(&cluster, "more", "Accepted", "Accepted", "").await;
-    // Both route by it.
-    assert!(connects(&first, "a.example.com", "/").await);
-    eventually("both do", async || {
-        connects(&second, "a.example.com", "/").await
-    })
-    .await;
-    assert!(
-        cluster.writers().iter().all(|one| one == "first"),
-        "{:?}",
-        cluster.writers()
+    let address = backend.address;
+    let more = format!(
+        "protect = [\"routes/*\"]\n\n[authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\n\
+         algorithms = [\"HS256\"]\n\n[upstreams.own]\nbackends = [\"{address}\"]\n\n\
+         [[routes]]\nname = \"admin\"\nhosts = [\"admin.example.com\"]\npath = \"/admin/{{*rest}}\"\n\
+         upstream = \"own\"\nauthenticate = [\"users\"]\n"
     );
-    let lease = || cluster.object("Lease", Some("sessile"), "sessile-gateway")["spec"].clone();
-    let holder = lease()["holderIdentity"].to_string();
-    assert!(holder.contains("first_"), "{holder}");
-    drop(first);
-    let taken =
-        crate::support::time::holds_within(std::time::Duration::from_secs(40), async || {
-            lease()["holderIdentity"].to_string().contains("second_")
-        });
-    assert!(taken.await, "{}", lease());
-    assert_eq!(lease()["leaseTransitions"], 1);
-    cluster.apply(route(
-        "late",
-        "l.example.com",
-        json!({ "backendRefs": echo }),
-    ));
-    reports(&cluster, "late", "Accepted", "Accepted", "").await;
-    assert_eq!(cluster.writers().last().map(String::as_str), Some("second"));
-}
-
-/// A right as roles call it: group, resource, verb.
-type Right = (String, String, String);
-
-/// What a question needs; `None` for those of Services, which other roles grant.
-fn right(line: &str) -> Option<Right> {
-    let mut words = line.split(' ');
-    let (method, target) = (words.next()?, words.next()?);
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut parts: Vec<_> = path.strip_prefix("/apis/")?.split('/').collect();
-    let group = parts.remove(0);
-    if group == "discovery.k8s.io" {
-        return None;
-    }
-    parts.remove(0);
-    if parts[0] == "namespaces" {
-        parts.drain(..2);
-    }
-    let verb = match (method, parts.len()) {
-        ("GET", _) if query.contains("watch=1") => "watch",
-        ("GET", 1) => "list",
-        ("GET", _) => "get",
-        ("POST", _) => "create",
-        ("PUT", _) => "update",
-        ("PATCH", _) => "patch",
-        other => panic!("{other:?}"),
-    };
-    let resource = match parts.last() {
-        Some(&"status") => format!("{}/status", parts[0]),
-        _ => parts[0].to_owned(),
-    };
-    Some((group.to_owned(), resource, verb.to_owned()))
-}
-
-/// What the manifest grants.
-fn granted() -> BTreeSet<Right> {
-    let file = "deploy/kubernetes/gateway-api-rbac.yaml";
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
-    let text = text.expect("a manifest");
-    let documents = text
-        .split("\n---\n")
-        .map(|one| yaml::read(one).expect("YAML"));
-    let mut granted = BTreeSet::new();
-    for role in documents.filter(|one| !one["rules"].is_null()) {
-        for rule in role["rules"].as_array().expect("rules") {
-            let texts = |key: &str| -> Vec<String> {
-                let list = rule[key].as_array().expect("a list").iter();
-                list.map(|text| text.as_str().expect("a text").to_owned())
-                    .collect()
-            };
-            let group = texts("apiGroups").remove(0);
-            for resource in texts("resources") {
-                let rights = texts("verbs").into_iter();
-                granted.extend(rights.map(|verb| (group.clone(), resource.clone(), verb)));
-            }
-        }
-    }
-    granted
-}
-
-#[tokio::test]
-async fn the_manifest_of_the_gateway_api_grants_what_is_asked_for_and_no_more() {
-    let backend = Backend::echo().await;
-    let cluster = cluster(&backend).await;
-    let _gateway = Gateway::start(&configuration(&cluster.url(), "")).await;
-    let granted = granted();
-    eventually("it asks for everything that is granted", async || {
-        let asked: BTreeSet<_> = cluster
-            .asked()
-            .iter()
-            .filter_map(|line| right(line))
-            .collect();
-        asked == granted
-    })
-    .await;
+    let gateway = Gateway::start(&configuration(&cluster.url(), &more)).await;
+    let exact = json!([{ "path": { "type": "Exact", "value": "/admin/keys" } }]);
+    let echo = json!([{ "name": "echo", "port": 80 }]);
+    let sneak = json!({ "matches": exact, "backendRefs": echo });
+    cluster.apply(route("sneak", "admin.example.com", sneak));
+    let (kind, reason) = ("Accepted", "UnsupportedValue");
+    reports(&cluster, "sneak", kind, reason, "`protect` in").await;
+    let refused = Dial::new("/admin/keys").host("admin.example.com");
+    let refused = refused.connect(gateway.address()).await;
+    assert_eq!(refused.err().expect("no session").status, 401);
 }

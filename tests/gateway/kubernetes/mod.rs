@@ -2,7 +2,9 @@
 //! test for each row. The API is the tests' own (`support/kubernetes.rs`).
 
 mod gateway_api;
+mod lease;
 mod outage;
+mod rights;
 mod services;
 
 use serde_json::Value;

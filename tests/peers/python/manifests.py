@@ -31,7 +31,7 @@ def labels_match(selector, labels):
     return all(labels.get(key) == value for key, value in selector.items())
 
 
-def judge_workload(manifest, configuration):
+def judge_workload(manifest, configuration, accounts):
     pod = manifest["spec"]["template"]
     spec, labels = pod["spec"], pod["metadata"]["labels"]
     if not labels_match(manifest["spec"]["selector"]["matchLabels"], labels):
@@ -42,7 +42,8 @@ def judge_workload(manifest, configuration):
     security = spec["securityContext"]
     if not security["runAsNonRoot"] or security["runAsUser"] == 0:
         fault(manifest, "it runs as root")
-    if spec["automountServiceAccountToken"]:
+    # A token of the API server is for those that follow the cluster.
+    if (spec.get("serviceAccountName") in accounts) != spec["automountServiceAccountToken"]:
         fault(manifest, "it gets a token of the API server")
     for container in spec["containers"]:
         security = container["securityContext"]
@@ -73,6 +74,29 @@ def judge_workload(manifest, configuration):
         fault(manifest, "its volumes are not those that it mounts")
 
 
+def judge_binding(binding, roles, accounts):
+    def place(manifest):
+        return (manifest["metadata"]["name"], manifest["metadata"].get("namespace"))
+
+    if (binding["roleRef"]["name"], binding["metadata"].get("namespace")) not in map(place, roles):
+        fault(binding, "there is no such role")
+    if [one["name"] for one in binding["subjects"]] != [one["metadata"]["name"] for one in accounts]:
+        fault(binding, "it is not for the service account of the gateway")
+
+
+def rights(manifests):
+    """Group, resource and verb of all that roles grant, and the names that it is limited to."""
+    return sorted(
+        [group, resource, verb, len(rule.get("resourceNames", []))]
+        for manifest in manifests
+        if manifest["kind"] in ("Role", "ClusterRole")
+        for rule in manifest["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    )
+
+
 def judge_together(manifests):
     def of(*kinds):
         return [one for one in manifests if one["kind"] in kinds]
@@ -80,7 +104,7 @@ def judge_together(manifests):
     [configuration] = [one["data"]["gateway.toml"] for one in of("ConfigMap") if "gateway.toml" in one["data"]]
     workloads = of("Deployment", "DaemonSet")
     for workload in workloads:
-        judge_workload(workload, configuration)
+        judge_workload(workload, configuration, {one["metadata"]["name"] for one in of("ServiceAccount")})
     [workload] = workloads
     pod = workload["spec"]["template"]
     labels = pod["metadata"]["labels"]
@@ -101,7 +125,9 @@ def judge_together(manifests):
         found = [one for one in of("Service") if labels_match(selector, one["metadata"].get("labels", {}))]
         if len(found) != 1:
             fault(monitor, f"it selects {len(found)} services")
-    names = [(one["kind"], one["metadata"]["name"]) for one in manifests]
+    for binding in of("RoleBinding", "ClusterRoleBinding"):
+        judge_binding(binding, of(binding["roleRef"]["kind"]), of("ServiceAccount"))
+    names = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in manifests]
     if len(names) != len(set(names)):
         faults.append(f"two of {names} are the same")
     return configuration
@@ -128,6 +154,7 @@ print(
         {
             "text": yaml.safe_dump_all(manifests, sort_keys=True, default_flow_style=False, width=110),
             "configuration": configuration,
+            "rights": rights(manifests),
             "foreign": [one for one in manifests if one["apiVersion"] == FOREIGN],
             "pod": [one["spec"]["template"] for one in manifests if one["kind"] in ("Deployment", "DaemonSet")][0],
         }

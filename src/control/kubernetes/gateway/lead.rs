@@ -17,6 +17,10 @@ use crate::core::kubernetes::gateway::{Election, LeaseChange};
 /// Between two looks at the Lease.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// Attempts to release it.
+const ATTEMPTS: usize = 3;
+const JSON: &str = "application/json";
+
 /// Whether this gateway is the leader.
 pub(super) struct Leadership(Mutex<Election>);
 
@@ -29,6 +33,38 @@ impl Leadership {
 
     pub(super) fn leads(&self) -> bool {
         self.election().leads(clock::now())
+    }
+
+    /// Stands no more, and gives the Lease back, so that another gateway leads at once.
+    pub(super) async fn leave(&self, access: &Access, settings: &GatewayApi) {
+        let led = self.leads();
+        self.election().leave();
+        if !led {
+            return;
+        }
+        // A renewal may be on its way.
+        for _ in 0..ATTEMPTS {
+            match self.release(access, settings).await {
+                Ok(()) => return,
+                Err(error) if error.is_conflict() => {}
+                Err(error) => {
+                    let error = causes::chain(&error);
+                    tracing::warn!(error, "the Lease of the leader is not released");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn release(&self, access: &Access, settings: &GatewayApi) -> Result<(), AskError> {
+        let (_, one) = urls(settings);
+        let lease = access.get(&one).await?;
+        let lease = serde_json::from_slice(&lease).map_err(AnswerFault::from)?;
+        let released = self.election().release(&lease);
+        if let Some(released) = released {
+            access.write(Method::PUT, &one, JSON, &released).await?;
+        }
+        Ok(())
     }
 
     fn election(&self) -> MutexGuard<'_, Election> {
@@ -64,8 +100,7 @@ async fn round(
     settings: &GatewayApi,
 ) -> Result<(), AskError> {
     let (namespace, name) = (&*settings.lease.0, &*settings.lease.1);
-    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-    let one = format!("{leases}/{name}");
+    let (leases, one) = urls(settings);
     let lease = match access.get(&one).await {
         Ok(body) => Some(serde_json::from_slice::<Value>(&body).map_err(AnswerFault::from)?),
         Err(error) if error.is_missing() => None,
@@ -77,11 +112,10 @@ async fn round(
     let change = leadership
         .election()
         .decide((namespace, name), lease.as_ref(), (asked, &time));
-    let json = "application/json";
     let written = match &change {
         None => return Ok(()),
-        Some(LeaseChange::Create(lease)) => access.write(Method::POST, &leases, json, lease).await,
-        Some(LeaseChange::Replace(lease)) => access.write(Method::PUT, &one, json, lease).await,
+        Some(LeaseChange::Create(lease)) => access.write(Method::POST, &leases, JSON, lease).await,
+        Some(LeaseChange::Replace(lease)) => access.write(Method::PUT, &one, JSON, lease).await,
     };
     match written {
         Ok(_) => {
@@ -94,4 +128,12 @@ async fn round(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Of the Leases of the namespace, and of the one.
+fn urls(settings: &GatewayApi) -> (String, String) {
+    let (namespace, name) = &settings.lease;
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    let one = format!("{leases}/{name}");
+    (leases, one)
 }

@@ -24,7 +24,7 @@ const REPORTS_MAX: usize = 16;
 
 /// Follows the Gateway API of one cluster.
 pub(in crate::control::kubernetes) struct GatewayFollower {
-    controller: Arc<str>,
+    settings: GatewayApi,
     supervisor: Arc<Supervisor>,
     reports: mpsc::Receiver<KindReport>,
     objects: BTreeMap<Kind, Objects>,
@@ -35,6 +35,8 @@ pub(in crate::control::kubernetes) struct GatewayFollower {
     listed: bool,
     translated: Option<Reports>,
     statuses: Statuses,
+    leadership: Arc<Leadership>,
+    access: Arc<Access>,
     _tasks: JoinSet<()>,
 }
 
@@ -58,7 +60,7 @@ impl GatewayFollower {
         );
         tasks.spawn(candidate);
         Self {
-            controller: Arc::clone(&settings.controller),
+            settings: settings.clone(),
             supervisor,
             reports,
             objects: BTreeMap::new(),
@@ -66,9 +68,20 @@ impl GatewayFollower {
             changed: false,
             listed: false,
             translated: None,
-            statuses: Statuses::new(leadership, Arc::clone(access)),
+            statuses: Statuses::new(Arc::clone(&leadership), Arc::clone(access)),
+            leadership,
+            access: Arc::clone(access),
             _tasks: tasks,
         }
+    }
+
+    /// Gives up the leadership, before the gateway ends.
+    pub(in crate::control::kubernetes) fn leave(
+        &self,
+    ) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let (leadership, access) = (Arc::clone(&self.leadership), Arc::clone(&self.access));
+        let settings = self.settings.clone();
+        async move { leadership.leave(&access, &settings).await }
     }
 
     /// Waits for objects, and takes them. It may be dropped at any time.
@@ -101,6 +114,7 @@ impl GatewayFollower {
             routes: of(Kind::Route)?,
             grants: of(Kind::Grant)?,
             policies: of(Kind::Policy)?,
+            policies_left_out: Arc::clone(self.objects.get(&Kind::Policy)?.left_out()),
         })
     }
 
@@ -108,9 +122,10 @@ impl GatewayFollower {
         let loaded = self.supervisor.loaded();
         let listeners = &loaded.snapshot.listeners;
         Facts {
-            controller: Arc::clone(&self.controller),
+            controller: Arc::clone(&self.settings.controller),
             plain: listeners.iter().any(|one| one.tls.is_none()),
             tls: listeners.iter().any(|one| one.tls.is_some()),
+            shared_hosts: self.settings.shared_hosts,
         }
     }
 
@@ -146,13 +161,16 @@ impl GatewayFollower {
         let (Some(reports), Some(world)) = (&self.translated, self.world()) else {
             return;
         };
-        let parts = (&*self.supervisor, &*self.controller);
+        let parts = (&*self.supervisor, &*self.settings.controller);
         self.statuses.write(parts, registry, reports, world).await;
     }
 
     /// For display.
     pub(in crate::control::kubernetes) fn beside(&self) -> Beside {
-        let crowded = self.objects.iter().find(|(_, one)| one.is_crowded());
+        let crowded = self
+            .objects
+            .iter()
+            .find(|(_, one)| !one.left_out().is_empty());
         let crowded = crowded.map(|(kind, _)| format!("there are too many {}", kind.plural()));
         let mut faults = self.faults.iter();
         let fault = faults.next();

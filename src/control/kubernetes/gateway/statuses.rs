@@ -1,6 +1,7 @@
 //! Writes statuses, by the leader alone: what differs from what stands in the cluster.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -20,6 +21,8 @@ use crate::core::kubernetes::gateway::{Patch, Reports, ServiceFaults, World, pat
 
 /// Statuses that are written in one go; others follow a second later.
 const WRITES_MAX: usize = 100;
+/// How long nothing is written after the API did not take something.
+const AFTER_FAULT: Duration = Duration::from_secs(5);
 
 /// Writes statuses.
 pub(super) struct Statuses {
@@ -29,7 +32,20 @@ pub(super) struct Statuses {
     faults: ServiceFaults,
     /// Nothing has to be written until something changes.
     done: bool,
-    writing: Option<JoinHandle<bool>>,
+    writing: Option<JoinHandle<Written>>,
+    /// Where to begin among those that differ: some may never be taken.
+    turn: usize,
+    not_before: Option<Instant>,
+}
+
+/// What came of some writes.
+#[derive(Clone, Copy)]
+enum Written {
+    All,
+    /// Others have written meanwhile.
+    Some,
+    /// The API did not take one.
+    Fault,
 }
 
 impl Statuses {
@@ -40,6 +56,8 @@ impl Statuses {
             faults: ServiceFaults::new(),
             done: false,
             writing: None,
+            turn: 0,
+            not_before: None,
         }
     }
 
@@ -65,11 +83,12 @@ impl Statuses {
                 self.writing = Some(task);
                 return;
             }
-            Some(task) => self.done &= task.await.unwrap_or(false),
+            Some(task) => self.written(task.await.unwrap_or(Written::Fault)),
             None => {}
         }
         let faults = service_faults(registry);
-        if self.done && faults == self.faults {
+        let waits = self.not_before.is_some_and(|until| clock::now() < until);
+        if waits || self.done && faults == self.faults {
             return;
         }
         let mut reports = reports.clone();
@@ -82,34 +101,49 @@ impl Statuses {
         let made = spawn_blocking(move || patches(&world, &reports, &controller, &now)).await;
         let mut patches = made.expect("a comparison does not panic");
         self.done = patches.len() <= WRITES_MAX;
+        if !self.done {
+            let turn = self.turn % patches.len();
+            patches.rotate_left(turn);
+            self.turn = turn + WRITES_MAX;
+        }
         patches.truncate(WRITES_MAX);
         let (leadership, access) = (Arc::clone(&self.leadership), Arc::clone(&self.access));
         if !patches.is_empty() {
             self.writing = Some(tokio::spawn(write(patches, leadership, access)));
         }
     }
+
+    fn written(&mut self, written: Written) {
+        self.done &= matches!(written, Written::All);
+        let fault = matches!(written, Written::Fault);
+        self.not_before = fault.then(|| clock::now() + AFTER_FAULT);
+    }
 }
 
-/// Whether all were written.
-async fn write(patches: Vec<Patch>, leadership: Arc<Leadership>, access: Arc<Access>) -> bool {
-    let mut all = true;
+async fn write(patches: Vec<Patch>, leadership: Arc<Leadership>, access: Arc<Access>) -> Written {
+    let mut outcome = Written::All;
     for patch in patches {
         if !leadership.leads() {
-            return false;
+            return Written::Some;
         }
         let target = target(&patch);
         let merge = "application/merge-patch+json";
         let written = access.write(Method::PATCH, &target, merge, &patch.body);
         if let Err(error) = written.await {
             // A watch shows what stands there meanwhile.
-            if !error.is_conflict() && !error.is_missing() {
-                let error = causes::chain(&error);
-                tracing::warn!(target, error, "a status cannot be written");
-            }
-            all = false;
+            let faulty = !error.is_conflict() && !error.is_missing();
+            outcome = match outcome {
+                Written::Fault => outcome,
+                _ if faulty => {
+                    let error = causes::chain(&error);
+                    tracing::warn!(target, error, "a status cannot be written");
+                    Written::Fault
+                }
+                _ => Written::Some,
+            };
         }
     }
-    all
+    outcome
 }
 
 fn target(patch: &Patch) -> String {

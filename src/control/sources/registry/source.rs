@@ -20,6 +20,8 @@ pub struct RegistrySource {
     state: Arc<RegistryState>,
     /// Until it is run.
     follow: Mutex<Option<Work<()>>>,
+    /// What is to do before the gateway ends.
+    leave: Mutex<Option<Work<()>>>,
     /// How long a start waits for the first answers.
     patience: Duration,
 }
@@ -44,6 +46,7 @@ impl RegistrySource {
             id,
             state,
             follow: Mutex::new(Some(Box::pin(follow))),
+            leave: Mutex::new(None),
             patience: if known {
                 START_KNOWN.min(answer)
             } else {
@@ -51,6 +54,19 @@ impl RegistrySource {
             },
         }
     }
+
+    /// With this to do before the gateway ends.
+    #[must_use]
+    pub fn leaving(mut self, leave: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.leave = Mutex::new(Some(Box::pin(leave)));
+        self
+    }
+}
+
+/// Takes work that is done once.
+fn once(work: &Mutex<Option<Work<()>>>) -> Work<()> {
+    let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    work.unwrap_or_else(|| Box::pin(std::future::ready(())))
 }
 
 impl Source for RegistrySource {
@@ -63,9 +79,11 @@ impl Source for RegistrySource {
     }
 
     fn follow(self: Arc<Self>) -> Work<()> {
-        let follow = self.follow.lock();
-        let follow = follow.unwrap_or_else(PoisonError::into_inner).take();
-        follow.unwrap_or_else(|| Box::pin(std::future::ready(())))
+        once(&self.follow)
+    }
+
+    fn leave(&self) -> Work<()> {
+        once(&self.leave)
     }
 
     fn first_answer(&self) -> Work<bool> {

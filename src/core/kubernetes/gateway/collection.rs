@@ -1,6 +1,6 @@
 //! All objects of one kind, by a list and the events of a watch since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -8,15 +8,24 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::core::kubernetes::objects::{Event, ListMeta, Status};
-use crate::core::kubernetes::slices::{GONE, Happened, token};
-use crate::core::kubernetes::{AnswerFault, Listed};
+use crate::core::kubernetes::slices::{GONE, token};
+use crate::core::kubernetes::{AnswerFault, Happened, Listed};
 
-/// Objects of one kind. Further ones are left out.
+/// Objects of one kind, and the bytes of all their specs and statuses. The oldest are followed:
+/// what is written later displaces none.
 pub(super) const OBJECTS_MAX: usize = 2048;
+const BYTES_MAX: usize = 16 << 20;
 /// Bytes of an object's spec.
 const SPEC_BYTES_MAX: usize = 64 << 10;
 /// Bytes of an object's status, which other controllers write too.
 const STATUS_BYTES_MAX: usize = 256 << 10;
+/// What is kept of a spec that is too large: whom it concerns, so that it can be reported.
+const KEPT: [&str; 4] = [
+    "controllerName",
+    "gatewayClassName",
+    "parentRefs",
+    "targetRef",
+];
 /// Letters of the name of an object.
 const NAME_LEN_MAX: usize = 253;
 
@@ -24,6 +33,8 @@ const NAME_LEN_MAX: usize = 253;
 pub(super) type ObjectKey = (Arc<str>, Arc<str>);
 /// Objects by namespace and name.
 pub type ObjectsByKey = BTreeMap<(Arc<str>, Arc<str>), Arc<Object>>;
+/// Namespaces.
+pub type Namespaces = BTreeSet<Arc<str>>;
 
 /// An object.
 #[derive(Debug, PartialEq)]
@@ -32,10 +43,13 @@ pub struct Object {
     pub(super) generation: i64,
     /// Seconds since 1970.
     pub(super) created: u64,
-    /// `None` if it is too large.
-    pub(super) spec: Option<Value>,
+    /// What it says, or [`KEPT`] of that.
+    pub(super) spec: Value,
+    /// It is too large.
+    pub(super) large: bool,
     /// `None` if it is too large.
     pub(super) status: Option<Value>,
+    bytes: usize,
 }
 
 /// The objects of a kind at one version.
@@ -43,7 +57,9 @@ pub struct Object {
 pub struct Objects {
     version: String,
     objects: Arc<ObjectsByKey>,
-    left_out: usize,
+    by_age: BTreeSet<(u64, ObjectKey)>,
+    bytes: usize,
+    left_out: Arc<Namespaces>,
 }
 
 #[derive(Deserialize)]
@@ -58,38 +74,66 @@ impl Objects {
         &self.objects
     }
 
-    /// Whether there are more than may be followed.
-    pub fn is_crowded(&self) -> bool {
-        self.left_out > 0
+    /// Where there are more than are followed.
+    pub fn left_out(&self) -> &Arc<Namespaces> {
+        &self.left_out
     }
 
-    fn put(&mut self, mut object: Value) -> Result<(), AnswerFault> {
+    fn put(&mut self, object: Value) -> Result<(), AnswerFault> {
         let key = key(&object).ok_or(AnswerFault::Form("an object without a name"))?;
-        let objects = Arc::make_mut(&mut self.objects);
-        if objects.len() >= OBJECTS_MAX && !objects.contains_key(&key) {
-            self.left_out += 1;
-            return Ok(());
+        let object = read(object)?;
+        self.remove(&key);
+        self.bytes += object.bytes;
+        self.by_age.insert((object.created, key.clone()));
+        Arc::make_mut(&mut self.objects).insert(key, Arc::new(object));
+        while self.objects.len() > OBJECTS_MAX || self.bytes > BYTES_MAX {
+            let Some((_, youngest)) = self.by_age.last().cloned() else {
+                break;
+            };
+            self.remove(&youngest);
+            Arc::make_mut(&mut self.left_out).insert(youngest.0);
         }
-        let text = |at: &str| object.pointer(at).and_then(Value::as_str);
-        let created = text("/metadata/creationTimestamp");
-        let created = created.and_then(|text| humantime::parse_rfc3339(text).ok());
-        let created = created.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let version = text("/metadata/resourceVersion").map(str::to_owned);
-        let generation = object.pointer("/metadata/generation");
-        let generation = generation.and_then(Value::as_i64).unwrap_or_default();
-        let mut part = |name: &str, max| bounded(object[name].take(), max);
-        let spec = part("spec", SPEC_BYTES_MAX);
-        let status = part("status", STATUS_BYTES_MAX);
-        let object = Object {
-            version: token(version)?.unwrap_or_default(),
-            generation,
-            created: created.unwrap_or_default().as_secs(),
-            spec,
-            status,
-        };
-        objects.insert(key, Arc::new(object));
         Ok(())
     }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        if let Some(object) = Arc::make_mut(&mut self.objects).remove(key) {
+            self.bytes -= object.bytes;
+            self.by_age.remove(&(object.created, key.clone()));
+        }
+    }
+}
+
+fn read(mut object: Value) -> Result<Object, AnswerFault> {
+    let text = |at: &str| object.pointer(at).and_then(Value::as_str);
+    let created = text("/metadata/creationTimestamp");
+    let created = created.and_then(|text| humantime::parse_rfc3339(text).ok());
+    let created = created.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let version = text("/metadata/resourceVersion").map(str::to_owned);
+    let generation = object.pointer("/metadata/generation");
+    let generation = generation.and_then(Value::as_i64).unwrap_or_default();
+    let (mut spec, status) = (object["spec"].take(), object["status"].take());
+    let mut spec_bytes = spec.to_string().len();
+    let large = spec_bytes > SPEC_BYTES_MAX;
+    if large {
+        let mut take = |name: &&str| Some(((*name).to_owned(), spec.get_mut(*name)?.take()));
+        spec = KEPT.iter().filter_map(&mut take).collect();
+        spec_bytes = spec.to_string().len();
+        if spec_bytes > SPEC_BYTES_MAX {
+            (spec, spec_bytes) = (Value::Null, 0);
+        }
+    }
+    let status_bytes = status.to_string().len();
+    let fits = status_bytes <= STATUS_BYTES_MAX;
+    Ok(Object {
+        version: token(version)?.unwrap_or_default(),
+        generation,
+        created: created.unwrap_or_default().as_secs(),
+        spec,
+        large,
+        status: fits.then_some(status),
+        bytes: spec_bytes + if fits { status_bytes } else { 0 },
+    })
 }
 
 impl Listed for Objects {
@@ -126,12 +170,12 @@ impl Listed for Objects {
             }
             "DELETED" => {
                 if let Some(key) = key(&event.object) {
-                    Arc::make_mut(&mut self.objects).remove(&key);
+                    self.remove(&key);
                 }
                 // One of those that were left out may have its place.
-                match self.is_crowded() {
-                    true => Happened::Gone,
-                    false => Happened::Changed,
+                match self.left_out.is_empty() {
+                    true => Happened::Changed,
+                    false => Happened::Gone,
                 }
             }
             "BOOKMARK" => Happened::Bookmark,
@@ -153,8 +197,4 @@ fn key(object: &Value) -> Option<ObjectKey> {
     let name = text("/metadata/name").filter(|name| named(name) && !name.is_empty())?;
     let namespace = text("/metadata/namespace").unwrap_or_default();
     (named(namespace) && !namespace.contains('.')).then(|| (namespace.into(), name.into()))
-}
-
-fn bounded(value: Value, max: usize) -> Option<Value> {
-    (value.to_string().len() <= max).then_some(value)
 }

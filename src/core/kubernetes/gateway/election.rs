@@ -20,6 +20,8 @@ pub struct Election {
     /// Holder and times as they were read, and since when they are so.
     seen: Option<(Value, Instant)>,
     until: Option<Instant>,
+    /// It stands no more.
+    left: bool,
 }
 
 /// What to write.
@@ -38,12 +40,29 @@ impl Election {
             identity,
             seen: None,
             until: None,
+            left: false,
         }
     }
 
     /// Whether this gateway is the leader.
     pub fn leads(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
+    }
+
+    /// Stands no more, and leads no more.
+    pub fn leave(&mut self) {
+        self.left = true;
+        self.until = None;
+    }
+
+    /// What to write in place of this Lease, so that another one need not wait until it is over;
+    /// `None` if it is not this gateway's.
+    pub fn release(&self, lease: &Value) -> Option<Value> {
+        let holder = lease["spec"]["holderIdentity"].as_str();
+        let mut released = lease.clone();
+        released["spec"]["holderIdentity"] = "".into();
+        released["spec"]["leaseDurationSeconds"] = 1.into();
+        (holder == Some(&self.identity)).then_some(released)
     }
 
     /// What to write of the Lease, which reads so; `None` if there is none. `time` is the wall
@@ -54,6 +73,9 @@ impl Election {
         lease: Option<&Value>,
         (now, time): (Instant, &str),
     ) -> Option<LeaseChange> {
+        if self.left {
+            return None;
+        }
         let mut new = json!({
             "holderIdentity": self.identity, "leaseDurationSeconds": LASTS.as_secs(),
             "acquireTime": time, "renewTime": time, "leaseTransitions": 0,
@@ -97,7 +119,7 @@ impl Election {
 
     /// The API took what was asked for at this time.
     pub fn taken(&mut self, asked: Instant) {
-        self.until = Some(asked + WRITES);
+        self.until = Some(asked + WRITES).filter(|_| !self.left);
     }
 
     /// It did not: somebody else was faster.
@@ -112,6 +134,28 @@ mod tests {
     use crate::base::clock;
 
     const NAME: (&str, &str) = ("sessile", "lease");
+
+    #[test]
+    fn a_released_lease_is_taken_at_once() {
+        let now = clock::now();
+        let (mut a, mut b) = (Election::new("a".into()), Election::new("b".into()));
+        let Some(LeaseChange::Create(lease)) = a.decide(NAME, None, (now, "t0")) else {
+            panic!("there is none");
+        };
+        a.taken(now);
+        assert_eq!(b.release(&lease), None, "it is another's");
+        a.leave();
+        assert!(!a.leads(now));
+        let released = a.release(&lease).expect("it is its own");
+        assert_eq!(a.decide(NAME, Some(&released), (now, "t1")), None);
+        let Some(LeaseChange::Replace(taken)) = b.decide(NAME, Some(&released), (now, "t1")) else {
+            panic!("it is free");
+        };
+        assert_eq!(taken["spec"]["holderIdentity"], "b");
+        // A renewal that was on its way counts no more.
+        a.taken(now);
+        assert!(!a.leads(now));
+    }
 
     #[test]
     fn one_holds_the_lease_until_it_does_not_change_any_more() {

@@ -11,4 +11,6 @@ pub struct Facts {
     pub plain: bool,
     /// It has a listener with TLS.
     pub tls: bool,
+    /// Routes of several namespaces may have a host in common.
+    pub shared_hosts: bool,
 }

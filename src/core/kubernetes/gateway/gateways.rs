@@ -56,7 +56,7 @@ pub(super) fn classes(
 ) -> (BTreeSet<Arc<str>>, BTreeMap<ObjectKey, Vec<Condition>>) {
     let (mut names, mut reports) = (BTreeSet::new(), BTreeMap::new());
     for (key, object) in objects {
-        let Some(spec) = &object.spec else { continue };
+        let spec = &object.spec;
         if spec["controllerName"].as_str() != Some(controller) {
             continue;
         }
@@ -65,6 +65,7 @@ pub(super) fn classes(
             let message = "parametersRef is not supported; settings are in gateway.toml";
             Fault::new("InvalidParameters", message)
         });
+        let fault = fault.or_else(|| spec_of(object).err());
         if fault.is_none() {
             names.insert(Arc::clone(&key.1));
         }
@@ -81,9 +82,13 @@ pub(super) fn gateways(
     facts: &Facts,
 ) -> BTreeMap<ObjectKey, Gateway> {
     let all = objects.iter().filter_map(|(key, object)| {
-        let spec = GatewaySpec::deserialize(object.spec.as_ref()?).ok()?;
+        let spec = GatewaySpec::deserialize(&object.spec).ok()?;
         let ours = classes.contains(spec.gateway_class_name.as_str());
-        ours.then(|| (key.clone(), gateway(&spec, facts)))
+        ours.then(|| {
+            let mut gateway = gateway(&spec, facts);
+            gateway.fault = gateway.fault.or_else(|| spec_of(object).err());
+            (key.clone(), gateway)
+        })
     });
     all.collect()
 }
@@ -232,8 +237,10 @@ impl Gateway {
     }
 }
 
-/// Whether this is an object that can be read at all.
-pub(super) fn spec(object: &Object) -> Result<&Value, Fault> {
-    let large = || Fault::unsupported("it is too large");
-    object.spec.as_ref().ok_or_else(large)
+/// What an object says, if it can be read at all.
+pub(super) fn spec_of(object: &Object) -> Result<&Value, Fault> {
+    match object.large {
+        true => Err(Fault::unsupported("it is too large")),
+        false => Ok(&object.spec),
+    }
 }

@@ -11,14 +11,16 @@ mod hosts;
 mod matches;
 mod names;
 mod objects;
+mod owners;
 mod policies;
+mod quota;
 mod report;
 mod routes;
 mod rules;
 mod statuses;
 mod translate;
 
-pub use collection::{Objects, ObjectsByKey};
+pub use collection::{Namespaces, Objects, ObjectsByKey};
 pub use election::{Election, LeaseChange};
 pub use facts::Facts;
 pub use objects::Kind;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use crate::core::kubernetes::gateway::collection::{Object, ObjectKey, ObjectsByKey};
-use crate::core::kubernetes::gateway::gateways::spec;
+use crate::core::kubernetes::gateway::collection::{Namespaces, Object, ObjectKey, ObjectsByKey};
+use crate::core::kubernetes::gateway::gateways::spec_of;
 use crate::core::kubernetes::gateway::objects::{GROUP, PolicySpec};
 use crate::core::kubernetes::gateway::report::{Condition, Fault, ParentReport};
 
@@ -38,32 +38,72 @@ pub(super) struct Policy {
 
 /// What it is attached to; `None` if that cannot be read.
 fn target(object: &Object) -> Option<&str> {
-    object.spec.as_ref()?.pointer("/targetRef/name")?.as_str()
+    object.spec.pointer("/targetRef/name")?.as_str()
 }
 
-/// The policy of each route, and what is reported of the others.
-pub(super) fn policies(
-    objects: &ObjectsByKey,
-) -> (
-    BTreeMap<ObjectKey, Policy>,
-    BTreeMap<ObjectKey, Vec<ParentReport>>,
-) {
+/// All policies.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    pub(super) by_route: BTreeMap<ObjectKey, Policy>,
+    pub(super) reports: BTreeMap<ObjectKey, Vec<ParentReport>>,
+    /// Namespaces with policies that cannot be read. One may be for any route there, so none is in
+    /// force without what it asks for.
+    unread: Namespaces,
+}
+
+impl Policies {
+    /// What the policy of a route adds.
+    pub(super) fn settings(&self, route: &ObjectKey) -> Map<String, Value> {
+        match self.by_route.get(route) {
+            Some(policy) => policy.route.clone(),
+            None if self.is_unread(route) => refused(),
+            None => Map::new(),
+        }
+    }
+
+    /// Why it is not known which policy a route has.
+    pub(super) fn fault(&self, route: &ObjectKey) -> Option<Fault> {
+        let unread = !self.by_route.contains_key(route) && self.is_unread(route);
+        unread.then(|| {
+            let message = "its namespace has policies that are not read: there are too many, or one \
+                           has no targetRef";
+            Fault::unsupported(message)
+        })
+    }
+
+    fn is_unread(&self, route: &ObjectKey) -> bool {
+        self.unread.contains(&route.0)
+    }
+}
+
+/// A key that no route has, so that what was good of a route stays.
+fn refused() -> Map<String, Value> {
+    Map::from_iter([("policy".to_owned(), Value::Null)])
+}
+
+/// The policy of each route, and what is reported of them. Some are left out in these namespaces.
+pub(super) fn policies(objects: &ObjectsByKey, left_out: &Namespaces) -> Policies {
     let mut all: Vec<_> = objects.iter().collect();
     all.sort_by_key(|(key, object)| (object.created, (*key).clone()));
-    let mut taken: BTreeMap<ObjectKey, Policy> = BTreeMap::new();
-    let mut reports = BTreeMap::new();
+    let mut policies = Policies {
+        unread: left_out.clone(),
+        ..Policies::default()
+    };
     for (key, object) in all {
-        let Some(name) = target(object) else { continue };
+        let Some(name) = target(object) else {
+            policies.unread.insert(key.0.clone());
+            continue;
+        };
         let route: ObjectKey = (key.0.clone(), name.into());
         let policy = policy(key, object);
         let mut fault = policy.fault.clone();
-        match taken.get(&route) {
+        match policies.by_route.get(&route) {
             Some(first) => {
                 let message = format!("policy {} of this route is older", first.key.1);
                 fault = Some(Fault::new("Conflicted", message));
             }
             None => {
-                taken.insert(route, policy);
+                policies.by_route.insert(route, policy);
             }
         }
         let accepted = Condition::of("Accepted", fault.as_ref());
@@ -72,18 +112,15 @@ pub(super) fn policies(
             parent,
             conditions: vec![accepted],
         };
-        reports.insert(key.clone(), vec![report]);
+        policies.reports.insert(key.clone(), vec![report]);
     }
-    (taken, reports)
+    policies
 }
 
 fn policy(key: &ObjectKey, object: &Object) -> Policy {
     let (route, fault) = match read(object) {
         Ok(route) => (route, None),
-        Err(fault) => {
-            let refused = Map::from_iter([("policy".to_owned(), Value::Null)]);
-            (refused, Some(fault))
-        }
+        Err(fault) => (refused(), Some(fault)),
     };
     Policy {
         key: key.clone(),
@@ -94,7 +131,7 @@ fn policy(key: &ObjectKey, object: &Object) -> Policy {
 
 fn read(object: &Object) -> Result<Map<String, Value>, Fault> {
     let invalid = |message: String| Fault::new("Invalid", message);
-    let spec = spec(object).map_err(|fault| invalid(fault.message))?;
+    let spec = spec_of(object).map_err(|fault| invalid(fault.message))?;
     let spec = PolicySpec::deserialize(spec).map_err(|error| invalid(error.to_string()))?;
     let target = &spec.target_ref;
     if target.group != GROUP || target.kind != "HTTPRoute" {

@@ -44,6 +44,14 @@ impl Condition {
         }
     }
 
+    /// With a message.
+    pub(super) fn with(self, message: &str) -> Self {
+        Self {
+            message: message.to_owned(),
+            ..self
+        }
+    }
+
     pub(super) fn of(kind: &'static str, fault: Option<&Fault>) -> Self {
         fault.map_or_else(|| Self::good(kind), |fault| Self::bad(kind, fault))
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config::pattern::HostPattern;
 use crate::core::kubernetes::gateway::collection::{Object, ObjectKey};
-use crate::core::kubernetes::gateway::gateways::Gateway;
+use crate::core::kubernetes::gateway::gateways::{Gateway, spec_of};
 use crate::core::kubernetes::gateway::hosts::Hosts;
 use crate::core::kubernetes::gateway::objects::{GROUP, ParentRef, RouteSpec};
 use crate::core::kubernetes::gateway::report::Fault;
@@ -32,16 +32,26 @@ pub(super) struct Reach {
     pub(super) hosts: [Hosts; 2],
 }
 
+impl Reach {
+    /// Whether it is reached at no host.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.hosts.iter().all(Hosts::is_empty)
+    }
+
+    /// Hosts without and with TLS together.
+    pub(super) fn hosts_count(&self) -> usize {
+        let count = |one: &Hosts| one.names.len() + usize::from(one.any);
+        self.hosts.iter().map(count).sum()
+    }
+}
+
 /// The parents of a route that are followed; none if it concerns other controllers.
 pub(super) fn parents(
     key: &ObjectKey,
     object: &Object,
     gateways: &BTreeMap<ObjectKey, Gateway>,
 ) -> Vec<(Parent, ParentRef)> {
-    let Some(spec) = &object.spec else {
-        return Vec::new();
-    };
-    let written = spec["parentRefs"].as_array().into_iter().flatten();
+    let written = object.spec["parentRefs"].as_array().into_iter().flatten();
     let ours = written.take(PARENTS_MAX).filter_map(|value| {
         let reference = ParentRef::deserialize(value).ok()?;
         let group = reference.group.as_deref().unwrap_or(GROUP);
@@ -118,7 +128,7 @@ fn unattached(named: bool, allowed: bool) -> Fault {
 
 /// A route as it is written, with its hosts.
 pub(super) fn read(object: &Object) -> Result<(RouteSpec, Vec<HostPattern>), Fault> {
-    let spec = crate::core::kubernetes::gateway::gateways::spec(object)?;
+    let spec = spec_of(object)?;
     let unreadable = |error: serde_json::Error| Fault::unsupported(error.to_string());
     let spec = RouteSpec::deserialize(spec).map_err(unreadable)?;
     let names = spec.hostnames.as_deref().unwrap_or_default();

@@ -25,6 +25,16 @@ pub(super) enum Target {
     Redirect,
 }
 
+impl Target {
+    /// The upstream of a Service.
+    pub(super) fn service(&self) -> Option<&str> {
+        match self {
+            Self::Service(upstream, _) => Some(upstream),
+            Self::Nowhere(_) | Self::Redirect => None,
+        }
+    }
+}
+
 /// Where a rule leads.
 pub(super) fn target(rule: &Rule, namespace: &str, grants: &Grants) -> Result<Target, Fault> {
     let filters = rule.filters.iter().flatten();

@@ -6,7 +6,9 @@ use super::report::{Condition, ParentReport};
 use super::*;
 use crate::core::kubernetes::Listed as _;
 
+mod objects;
 mod precedence;
+mod tenants;
 
 const CONTROLLER: &str = "sessile.dev/gateway-controller";
 
@@ -58,6 +60,7 @@ fn world(more: &[Value]) -> World {
         routes: of("HTTPRoute"),
         grants: of("ReferenceGrant"),
         policies: of("SessilePolicy"),
+        policies_left_out: std::sync::Arc::default(),
     }
 }
 
@@ -66,6 +69,7 @@ fn facts() -> Facts {
         controller: CONTROLLER.into(),
         plain: true,
         tls: false,
+        shared_hosts: false,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::config::pattern::HostPattern;
-use crate::core::kubernetes::gateway::collection::{Object, ObjectKey, ObjectsByKey};
+use crate::core::kubernetes::gateway::collection::{Namespaces, Object, ObjectKey, ObjectsByKey};
 use crate::core::kubernetes::gateway::facts::Facts;
 use crate::core::kubernetes::gateway::gateways::{self, Gateway};
 use crate::core::kubernetes::gateway::grants::Grants;
@@ -15,14 +15,17 @@ use crate::core::kubernetes::gateway::hosts::Hosts;
 use crate::core::kubernetes::gateway::matches::Conditions;
 use crate::core::kubernetes::gateway::names;
 use crate::core::kubernetes::gateway::objects::{RouteMatch, Rule};
-use crate::core::kubernetes::gateway::policies::{Policy, policies};
+use crate::core::kubernetes::gateway::owners::Owners;
+use crate::core::kubernetes::gateway::policies::{Policies, policies};
+use crate::core::kubernetes::gateway::quota::Quota;
 use crate::core::kubernetes::gateway::report::{Condition, Fault, ParentReport, Reports};
 use crate::core::kubernetes::gateway::routes::{self, Reach};
 use crate::core::kubernetes::gateway::rules::{self, NOWHERE, Target};
 
-/// Matches of one HTTPRoute, and of all together.
+/// Matches of one HTTPRoute.
 const MATCHES_MAX: usize = 64;
-const MATCHES_OF_ALL_MAX: usize = 8192;
+/// Hosts that one is reached at, by the hostnames of listeners too.
+const HOSTS_MAX: usize = 64;
 
 /// All objects.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +40,8 @@ pub struct World {
     pub grants: Arc<ObjectsByKey>,
     /// `SessilePolicy`s
     pub policies: Arc<ObjectsByKey>,
+    /// Where there are more `SessilePolicy`s than are followed.
+    pub policies_left_out: Arc<Namespaces>,
 }
 
 /// What they come to.
@@ -51,14 +56,15 @@ pub struct Translation {
 /// Translates all objects.
 pub fn translate(world: &World, facts: &Facts) -> Translation {
     let (classes, class_reports) = gateways::classes(&world.classes, &facts.controller);
-    let (policies, policy_reports) = policies(&world.policies);
+    let policies = policies(&world.policies, &world.policies_left_out);
     let mut work = Work {
         gateways: gateways::gateways(&world.gateways, &classes, facts),
         grants: Grants::new(&world.grants),
         policies,
         taken: HashSet::new(),
         schemes: facts.plain && facts.tls,
-        left: MATCHES_OF_ALL_MAX,
+        owners: Owners::new(facts.shared_hosts),
+        quota: Quota::new(),
         done: Translation::default(),
     };
     let mut order: Vec<_> = world.routes.iter().collect();
@@ -74,11 +80,11 @@ pub fn translate(world: &World, facts: &Facts) -> Translation {
     // Policies of routes of other controllers are not ours to report.
     let routes = &done.reports.routes;
     let of_ours = |key: &ObjectKey| {
-        let policy = world.policies.get(key)?.spec.as_ref()?;
-        let name = policy.pointer("/targetRef/name")?.as_str()?;
+        let policy = world.policies.get(key)?;
+        let name = policy.spec.pointer("/targetRef/name")?.as_str()?;
         routes.get(&(key.0.clone(), name.into()))
     };
-    let mut policies = policy_reports;
+    let mut policies = work.policies.reports;
     policies.retain(|key, _| of_ours(key).is_some());
     done.reports.policies = policies;
     done
@@ -87,13 +93,14 @@ pub fn translate(world: &World, facts: &Facts) -> Translation {
 struct Work {
     gateways: BTreeMap<ObjectKey, Gateway>,
     grants: Grants,
-    policies: BTreeMap<ObjectKey, Policy>,
+    policies: Policies,
     /// Scheme, host and conditions of all matches so far.
     taken: HashSet<(usize, Option<HostPattern>, String)>,
     /// There are listeners without and with TLS, so that routes of one kind need a condition.
     /// Otherwise they have none: behind a trusted proxy its scheme would count.
     schemes: bool,
-    left: usize,
+    owners: Owners,
+    quota: Quota,
     done: Translation,
 }
 
@@ -104,7 +111,8 @@ struct Made {
     services: BTreeMap<String, String>,
     /// Why a backend is not used.
     unresolved: Option<Fault>,
-    shadowed: usize,
+    /// What it lacks, though it is accepted.
+    lacks: Option<String>,
 }
 
 impl Work {
@@ -113,21 +121,28 @@ impl Work {
         if parents.is_empty() {
             return;
         }
-        if let Some(policy) = self.policies.get(key) {
+        if let Some(policy) = self.policies.by_route.get(key) {
             let policy = policy.key.clone();
             self.done.reports.policy_of.insert(key.clone(), policy);
         }
         let made = routes::read(object).and_then(|(spec, hosts)| {
-            let reach = routes::attach(key, &hosts, &mut parents, &self.gateways);
-            self.rules(key, object.created, spec.rules.as_deref(), &reach)
-        });
-        let (accepted, unresolved) = match made {
-            Ok(made) => {
-                let unresolved = made.unresolved.clone();
-                self.take(key, made);
-                (None, unresolved)
+            let mut reach = routes::attach(key, &hosts, &mut parents, &self.gateways);
+            let lost = self.owners.restrict(&key.0, &mut reach.hosts);
+            if let Some(lost) = lost.clone().filter(|_| reach.is_nowhere()) {
+                return Err(lost);
             }
-            Err(fault) => (Some(fault), None),
+            let mut made = self.rules(key, object.created, spec.rules.as_deref(), &reach)?;
+            self.owners.claim(&key.0, &reach.hosts);
+            made.lacks = lost.map(|lost| lost.message).or(made.lacks);
+            Ok(made)
+        });
+        let (accepted, unresolved, lacks) = match made {
+            Ok(mut made) => {
+                let (unresolved, lacks) = (made.unresolved.take(), made.lacks.take());
+                self.take(key, made);
+                (self.policies.fault(key), unresolved, lacks)
+            }
+            Err(fault) => (Some(fault), None, None),
         };
         for (parent, _) in &parents {
             for (gateway, listener) in &parent.attached {
@@ -137,12 +152,13 @@ impl Work {
         }
         let reports = parents.into_iter().map(|(parent, _)| {
             let fault = parent.fault.as_ref().or(accepted.as_ref());
+            let accepted = match (fault, &lacks) {
+                (None, Some(lacks)) => Condition::good("Accepted").with(lacks),
+                _ => Condition::of("Accepted", fault),
+            };
             ParentReport {
                 parent: parent.reference,
-                conditions: vec![
-                    Condition::of("Accepted", fault),
-                    Condition::of("ResolvedRefs", unresolved.as_ref()),
-                ],
+                conditions: vec![accepted, Condition::of("ResolvedRefs", unresolved.as_ref())],
             }
         });
         self.done
@@ -185,10 +201,13 @@ impl Work {
                 }
             }
         }
-        self.left = self.left.checked_sub(wanted.len()).ok_or_else(|| {
-            let message = format!("all HTTPRoutes have more than {MATCHES_OF_ALL_MAX} matches");
-            Fault::unsupported(message)
-        })?;
+        let hosts = reach.hosts_count();
+        if hosts > HOSTS_MAX {
+            let message = format!("it is reached at more than {HOSTS_MAX} hosts");
+            return Err(Fault::unsupported(message));
+        }
+        let upstreams = wanted.iter().filter_map(|(.., target)| target.service());
+        self.quota.take(wanted.len() * hosts.max(1), upstreams)?;
         for (name, conditions, mut value, target) in wanted {
             value["precedence"] = conditions.precedence(created).into();
             self.settings(key, &mut value);
@@ -200,9 +219,8 @@ impl Work {
 
     /// What the policy of a route adds.
     fn settings(&self, key: &ObjectKey, value: &mut Value) {
-        let settings = self.policies.get(key).map(|policy| &policy.route);
-        for (name, setting) in settings.into_iter().flatten() {
-            value[name.as_str()] = setting.clone();
+        for (name, setting) in self.policies.settings(key) {
+            value[name.as_str()] = setting;
         }
     }
 
@@ -218,7 +236,10 @@ impl Work {
         let [plain, tls] = [0, 1].map(|scheme| {
             let hosts = &reach.hosts[scheme];
             let free = self.free(scheme, hosts, &key);
-            made.shadowed += usize::from(free != *hosts);
+            if free != *hosts {
+                let lacks = || "older routes, or rules before, have some of its matches".to_owned();
+                made.lacks.get_or_insert_with(lacks);
+            }
             free
         });
         if plain == tls || !self.schemes {
