@@ -135,6 +135,7 @@ pub(super) fn documents(data: &[u8]) {
         directory: Path::new("/nowhere"),
         own: OwnAddresses::default(),
         broker: None,
+        functions: &BTreeMap::new(),
         outside: &|_| &Nowhere,
         protection: &FileProtection::new(&FILE),
     };

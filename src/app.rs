@@ -153,6 +153,7 @@ impl Bound {
             tracer: traces.as_ref().map(Traces::tracer),
             challenges: Arc::clone(&challenges),
             verifiers: Arc::default(),
+            functions: Arc::default(),
             outlet: Arc::new(Outlet::new(MessageMetrics::new(&metrics).sent_by_clients())),
             metrics,
             ejections: Ejections::new(&node, live.events()),

@@ -242,10 +242,13 @@ fn follow<'p>(
                 location: location.map(text),
             });
         }
-        Action::Static(_, upstream) => {
+        Action::Static(_, upstream) | Action::Function(_, upstream) => {
             if guard(explanation, table, (parts, path), matched, moment).is_some() {
-                let reason = "is at the place of a backend: it serves files";
-                explanation.choice = Some(at_gateway(upstream, reason));
+                let reason = match route.function() {
+                    Some(name) => format!("calls function `{name}`"),
+                    None => "is at the place of a backend: it serves files".to_owned(),
+                };
+                explanation.choice = Some(at_gateway(upstream, &reason));
             }
         }
         Action::Forward(upstream) => {

@@ -31,8 +31,10 @@ pub(super) struct RouteView {
     query: Vec<ConditionView>,
     /// The client must offer one of these; empty means any.
     subprotocols: Vec<String>,
-    /// The target; null for a redirect and for files.
+    /// The target; null for a function, a redirect and files.
     upstream: Option<String>,
+    /// The function in the place of a backend.
+    function: Option<String>,
     /// The status of its redirect; null for an upstream and for files.
     redirect: Option<u16>,
     /// The directory whose files it serves; null for an upstream and for a redirect.
@@ -65,10 +67,11 @@ pub(super) async fn list(
 
 fn view(table: &RoutingTable, route: &Route) -> RouteView {
     let config = &route.config;
-    let (mut upstream, mut redirect, mut directory) = (None, None, None);
+    let (mut upstream, mut function, mut redirect, mut directory) = (None, None, None, None);
     match table.action(route) {
         Action::Forward(to) => upstream = Some(to.name().to_string()),
         Action::Redirect(to) => redirect = Some(to.status),
+        Action::Function(name, _) => function = Some(name.to_string()),
         Action::Static(files, _) => directory = Some(files.directory.display().to_string()),
     }
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -94,6 +97,7 @@ fn view(table: &RoutingTable, route: &Route) -> RouteView {
         query: query.collect(),
         subprotocols: config.subprotocols.clone(),
         upstream,
+        function,
         redirect,
         directory,
         affinity: config.affinity.iter().map(ToString::to_string).collect(),

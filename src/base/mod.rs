@@ -22,6 +22,7 @@ pub mod right;
 pub mod secret;
 pub mod session_id;
 pub mod shared_map;
+pub mod sigv4;
 pub mod source_id;
 pub mod target;
 pub mod target_scope;

@@ -77,6 +77,10 @@ name!(
     AuthenticatorName
 );
 name!(
+    /// A `[functions.<name>]` table.
+    FunctionName
+);
+name!(
     /// One member of an upstream. Unless the operator gives one, it is the backend's address as
     /// written; the placement of keys depends on it (I2), so it stays the same when other settings
     /// change.

@@ -26,6 +26,7 @@ pub mod pattern;
 pub mod pem;
 pub mod protect;
 pub mod public_url;
+pub mod route_key;
 pub mod snapshot;
 pub mod span;
 pub mod ticket_keys;

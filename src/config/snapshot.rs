@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{BackendAddr, OwnAddresses};
-use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::base::names::{BackendId, FunctionName, RouteName, UpstreamName};
 use crate::base::path::PathRules;
 use crate::base::secret::GuardedUrl;
 use crate::config::consul_service::ConsulService;
@@ -30,6 +30,7 @@ mod cache;
 mod discovery;
 mod events;
 mod failover;
+mod function;
 mod kubernetes;
 mod listener;
 mod log;
@@ -55,6 +56,7 @@ pub use cache::CacheRules;
 pub use discovery::Discovery;
 pub use events::{EventFiles, Events};
 pub use failover::{Failover, ZonePreference};
+pub use function::{CONNECT, DEFAULT, DISCONNECT, Dialect, Function, FunctionRoute, Sign};
 pub use kubernetes::{GatewayApi, Kubernetes, KubernetesToken, Pem, PemTls};
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
@@ -113,6 +115,8 @@ pub struct Snapshot {
     pub authenticators: Authenticators,
     /// Rights that are taken away. What a change leaves as it was is the very same.
     pub revocations: Arc<Revocations>,
+    /// What takes the place of backends, by name.
+    pub functions: BTreeMap<FunctionName, Arc<Function>>,
     /// Groups of backends, by name. What a change leaves as it was is the very same.
     pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.
@@ -151,6 +155,10 @@ pub const BROKER_UPSTREAM: &str = "broker";
 /// What stands for an upstream where a route serves files. It is in no list of upstreams; one of an
 /// operator's may have the same name.
 pub const STATIC_UPSTREAM: &str = "static";
+
+/// What the name begins with of what stands for an upstream where a route has a function. No
+/// operator's upstream has a colon in its name.
+pub const FUNCTION_UPSTREAM: &str = "function:";
 
 /// An `[upstreams.<name>]` table.
 #[derive(Clone, Debug, PartialEq)]
@@ -392,6 +400,9 @@ pub enum Action {
     Redirect(Redirect),
     /// Files of a directory, and what records name in the place of an upstream; it has no members.
     Static(Arc<StaticFiles>, Arc<Upstream>),
+    /// To this function, and what records name in the place of an upstream; it has no members. The
+    /// file may have no such function any more where the route is of another source.
+    Function(FunctionName, Arc<Upstream>),
 }
 
 /// `limits` of a route. They bound what clients send; backends are trusted with their own.

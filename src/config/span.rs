@@ -111,7 +111,10 @@ pub fn names_secret(key: &str) -> bool {
 /// Whether the keys of this top table are names that an operator gives: an upstream may be named
 /// after the tokens that it serves.
 pub fn names_freely(table: &str) -> bool {
-    matches!(table, "authenticators" | "revocations" | "upstreams")
+    matches!(
+        table,
+        "authenticators" | "functions" | "revocations" | "upstreams"
+    )
 }
 
 /// Whether a key holds the location of a secret, which is not secret itself.

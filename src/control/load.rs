@@ -191,6 +191,7 @@ pub fn with_check_context<A>(
         authenticators: &loaded.authenticators,
         directory: options.path.parent().unwrap_or_else(|| Path::new("")),
         broker: loaded.snapshot.broker.as_ref(),
+        functions: &loaded.snapshot.functions,
         outside: &outside,
         protection: &protection,
     });

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod balance;
 pub mod consul;
 pub mod discovery;
+pub mod functions;
 pub mod health;
 pub mod http;
 pub mod kubernetes;

@@ -47,8 +47,11 @@ pub const STATE_ENDS: u32 = 4;
 /// From this version on a process also reads the ids of published messages, and the topics of
 /// sessions at a broker.
 pub const STATE_IDS: u32 = 5;
+/// Version of the state of a session whose messages go to a function. A process that reads only
+/// older versions gets no such session.
+pub const STATE_FUNCTIONS: u32 = 6;
 /// The newest version of a session's state that this program reads.
-pub const STATE_NEWEST: u32 = STATE_IDS;
+pub const STATE_NEWEST: u32 = STATE_FUNCTIONS;
 /// The oldest version of a session's state that this program reads.
 pub const STATE_OLDEST: u32 = 1;
 

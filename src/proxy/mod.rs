@@ -5,6 +5,7 @@
 //! - `clock`: a worker's coarse time.
 //! - `streams`: byte streams below HTTP, bodies, and pooled backend connections.
 //! - `verifiers`: verification of credentials.
+//! - `functions`: functions over HTTP in the place of backends.
 //! - `context`: the state of one worker, and the guards that count open resources.
 //! - `backend`: candidates, dialling, the upgrade handshake.
 //! - `refusal`: the table of responses that the gateway itself generates.
@@ -26,6 +27,8 @@ mod streams;
 
 mod verifiers;
 
+mod functions;
+
 mod context;
 
 mod backend;
@@ -46,6 +49,7 @@ mod transport;
 
 pub mod worker;
 
+pub use functions::registry::FunctionRegistry;
 pub use verifiers::conditions::unmet;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::proxy::stages::place::place;
 use crate::proxy::stages::refuse::refuse;
 use crate::proxy::stages::route::{Destination, route};
 use crate::proxy::stages::to_broker::to_broker;
+use crate::proxy::stages::to_function::to_function;
 use crate::proxy::stages::upgrade::{Obtained, grant, obtain};
 use crate::proxy::stages::{challenge, discovery, endpoints, guard};
 
@@ -97,6 +98,9 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
     // Boxed, since each `await` copies the future that it waits for, and these are large.
     match offer {
         offer if placed.upstream.is_broker() => to_broker(placed, offer.as_ref()),
+        offer if placed.route.function().is_some() => {
+            Box::pin(to_function(placed, head, offer.as_ref())).await
+        }
         Some(offer) if placed.route.files().is_none() => {
             Box::pin(switch(placed, head, &offer)).await
         }

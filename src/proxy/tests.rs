@@ -115,6 +115,7 @@ impl Fixture {
             tracer: None,
             challenges: Arc::default(),
             verifiers: Arc::default(),
+            functions: Arc::default(),
             outlet: Arc::new(Outlet::new(MessageMetrics::new(&metrics).sent_by_clients())),
             node,
             metrics,

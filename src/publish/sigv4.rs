@@ -3,18 +3,15 @@
 //! the access key id is the name of a token of `[publish]`, and the secret key is the token. Region
 //! and service are taken as the client has them.
 
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest;
-use aws_lc_rs::hmac;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
+use crate::base::sigv4::{ALGORITHM, Key, SignedParts};
 use crate::config::snapshot::PublishToken;
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far the client's clock may be away.
 const SKEW: Duration = Duration::from_secs(15 * 60);
 /// Most headers that are signed.
@@ -82,18 +79,19 @@ pub(super) fn verify(
     if away.is_ok_and(|away| away > SKEW) || !date.starts_with(given.scope[0]) {
         return Err(SignatureError::Date);
     }
-    let canonical = canonical_request(head, &given, body)?;
-    let scope = given.scope.join("/");
-    let to_sign = format!(
-        "{ALGORITHM}\n{date}\n{scope}\n{}",
-        hex(&sha256(canonical.as_bytes()))
-    );
-    let secret = format!("AWS4{}", tokens[place].token.reveal());
-    let mut key = secret.into_bytes();
-    for part in given.scope {
-        key = sign(&key, part.as_bytes());
-    }
-    let signature = hex(&sign(&key, to_sign.as_bytes()));
+    let headers = signed_headers(head, &given)?;
+    let parts = SignedParts {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &headers,
+        body,
+    };
+    let key = Key {
+        secret: tokens[place].token.reveal(),
+        scope: given.scope,
+    };
+    let signature = parts.signature(key, &date);
     verify_slices_are_equal(signature.as_bytes(), given.signature.as_bytes())
         .map(|()| place)
         .map_err(|_| SignatureError::Signature)
@@ -133,31 +131,20 @@ fn parse(value: &str) -> Result<Authorization<'_>, SignatureError> {
     })
 }
 
-fn canonical_request(
+fn signed_headers<'a>(
     head: &Parts,
-    given: &Authorization<'_>,
-    body: &[u8],
-) -> Result<String, SignatureError> {
-    let mut headers = String::new();
+    given: &Authorization<'a>,
+) -> Result<Vec<(&'a str, String)>, SignatureError> {
     let names: Vec<_> = given.headers.split(';').collect();
     // What is not signed could be changed: the host binds the request to this gateway.
     if !names.contains(&"host") || !names.contains(&"x-amz-date") {
         return Err(SignatureError::Signature);
     }
-    for name in &names {
+    let values = names.into_iter().map(|name| {
         let value = header(head, name).ok_or(SignatureError::Signature)?;
-        headers.push_str(name);
-        headers.push(':');
-        headers.push_str(&value);
-        headers.push('\n');
-    }
-    let path = encode(head.uri.path(), true);
-    let query = canonical_query(head.uri.query().unwrap_or_default());
-    let hash = hex(&sha256(body));
-    Ok(format!(
-        "{}\n{path}\n{query}\n{headers}\n{}\n{hash}",
-        head.method, given.headers
-    ))
+        Ok((name, value))
+    });
+    values.collect()
 }
 
 /// The value of a header, its spaces folded; of several fields the list.
@@ -174,29 +161,6 @@ fn header(head: &Parts, name: &str) -> Option<String> {
         .map(|values| values.join(","))
 }
 
-fn canonical_query(query: &str) -> String {
-    let mut pairs: Vec<_> = form_urlencoded::parse(query.as_bytes())
-        .map(|(name, value)| format!("{}={}", encode(&name, false), encode(&value, false)))
-        .collect();
-    pairs.sort_unstable();
-    pairs.join("&")
-}
-
-/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3), and slashes where they
-/// part a path.
-fn encode(text: &str, slashes: bool) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        if plain || (slashes && byte == b'/') {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
-}
-
 /// `20261127T170000Z`
 fn time(text: &str) -> Option<SystemTime> {
     let plain = text.len() == 16 && text.is_ascii();
@@ -208,22 +172,6 @@ fn time(text: &str) -> Option<SystemTime> {
     let (hour, minute, second) = (number(9..11)?, number(11..13)?, number(13..15)?);
     let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
     humantime::parse_rfc3339(&text).ok()
-}
-
-fn sha256(bytes: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
-}
-
-fn sign(key: &[u8], bytes: &[u8]) -> Vec<u8> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    hmac::sign(&key, bytes).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 mod by_backend;
 mod cell;
 mod exposition;
+mod functions;
 mod messages;
 mod reading;
 mod registry;
@@ -29,6 +30,7 @@ use crate::telemetry::metrics::registry::Registry;
 use crate::telemetry::metrics::table::Metric;
 
 pub use exposition::Exposition;
+pub use functions::{FunctionMetrics, InFlight};
 pub use messages::MessageMetrics;
 pub use reading::Reading;
 pub use route::{Direction, RouteMetrics};
@@ -98,6 +100,9 @@ fn is_named(table: &RoutingTable, metric: &Metric, values: &[Box<str>]) -> bool 
     if authenticator.is_some_and(|name| table.authenticator(name).is_none()) {
         return false;
     }
+    if value("function").is_some_and(|name| table.function(&name.into()).is_none()) {
+        return false;
+    }
     if let (Some(upstream), Some(backend)) = (upstream, value("backend")) {
         let found = table.upstream(upstream);
         return found.is_some_and(|one| one.member(&backend.into()).is_some());
@@ -115,9 +120,10 @@ pub fn is_route(table: &RoutingTable, route: &str, upstream: Option<&str>) -> bo
     };
     match (upstream, table.action(found)) {
         (None, _) => true,
-        (Some(name), Action::Forward(upstream) | Action::Static(_, upstream)) => {
-            upstream.name().as_str() == name
-        }
+        (
+            Some(name),
+            Action::Forward(upstream) | Action::Static(_, upstream) | Action::Function(_, upstream),
+        ) => upstream.name().as_str() == name,
         (Some(_), Action::Redirect(_)) => false,
     }
 }

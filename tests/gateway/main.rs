@@ -17,6 +17,7 @@ mod backends;
 mod consul;
 mod dns;
 mod etcd;
+mod functions;
 mod kubernetes;
 mod limits;
 mod messages;

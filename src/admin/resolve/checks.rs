@@ -126,7 +126,7 @@ pub(super) fn check(
 
 /// Why the route itself does not take the request: status, reason, and the reason in words.
 fn unfit(route: &Route, parts: &Parts) -> Option<(u16, &'static str, &'static str)> {
-    if route.is_at_broker() && !parts.websocket && route.config.messages.sse.is_none() {
+    if route.takes_sessions_only() && !parts.websocket && route.config.messages.sse.is_none() {
         return Some((426, "only_sessions", "this route takes WebSockets only"));
     }
     let reads = matches!(parts.method, Method::GET | Method::HEAD);

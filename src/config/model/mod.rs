@@ -19,6 +19,7 @@ mod consul;
 mod discovery;
 mod events;
 mod failover;
+mod function;
 mod kubernetes;
 mod limits;
 mod listener;
@@ -45,6 +46,7 @@ pub use consul::{ConsulSource, ConsulTimeouts};
 pub use discovery::Discovery;
 pub use events::Events;
 pub use failover::Failover;
+pub use function::{Dialect, Function, FunctionRoute, Sign};
 pub use kubernetes::{GatewayApi, KubernetesSource, KubernetesTimeouts};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
@@ -113,6 +115,8 @@ pub struct Model {
     pub authenticators: BTreeMap<String, Authenticator>,
     /// Revocations, by name. Usually they are in etcd, or made by the admin API.
     pub revocations: BTreeMap<String, Revocation>,
+    /// HTTP functions that take the place of backends, by name: the gateway holds the sockets.
+    pub functions: BTreeMap<String, Function>,
     /// Groups of backends, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Which requests go where. The most specific route that matches counts, not the first.
@@ -238,6 +242,9 @@ mod tests {
                 "password",
                 "read_token",
                 "secret",
+                "secret_access_key",
+                "secrets",
+                "session_token",
                 "token",
                 // A path; masked all the same, since it holds the word.
                 "token_file",

@@ -43,12 +43,16 @@ pub struct Route {
     /// Among routes with the same host and path: those with a greater number are tried first,
     /// before their conditions are compared.
     pub precedence: i64,
-    /// Required, or `redirect` or `static`. Name of the upstream that requests go to; `"broker"`
-    /// for a route without a backend, whose clients' messages are published as `publish` names it.
+    /// Required, or `function`, `redirect` or `static`. Name of the upstream that requests go to;
+    /// `"broker"` for a route without a backend, whose clients' messages are published as `publish`
+    /// names it.
     pub upstream: Option<String>,
-    /// Required, or `upstream` or `static`. A static redirect.
+    /// Required, or `upstream`, `redirect` or `static`. Name of the function that takes the place
+    /// of a backend.
+    pub function: Option<String>,
+    /// Required, or `upstream`, `function` or `static`. A static redirect.
     pub redirect: Option<Redirect>,
-    /// Required, or `upstream` or `redirect`. Files of a directory are the answer.
+    /// Required, or `upstream`, `function` or `redirect`. Files of a directory are the answer.
     #[serde(rename = "static")]
     pub static_files: Option<StaticFiles>,
     /// Keeps responses to ordinary requests in memory: `{}` is enough. Only what a backend declares
@@ -163,6 +167,7 @@ impl Default for Route {
             subprotocols: Vec::new(),
             precedence: 0,
             upstream: None,
+            function: None,
             redirect: None,
             static_files: None,
             cache: None,

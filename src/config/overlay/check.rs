@@ -56,6 +56,9 @@ pub(super) fn check(
         });
         model.authenticators = asked.collect();
     }
+    let functions = context.functions.keys();
+    let functions = functions.map(|name| (name.to_string(), model::Function::default()));
+    model.functions = functions.collect();
     // Names at the broker are checked against the file's.
     model.broker = context.broker.map(|broker| model::Broker {
         kind: broker.kind,

@@ -229,7 +229,7 @@ impl Composer {
             .iter()
             .filter_map(|route| match &route.action {
                 Action::Forward(upstream) => Some(upstream.as_str()),
-                Action::Redirect(_) | Action::Static(..) => None,
+                Action::Redirect(_) | Action::Static(..) | Action::Function(..) => None,
             })
             .collect();
         let asked = routes.iter().flat_map(|route| &route.auth.authenticate);

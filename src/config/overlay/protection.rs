@@ -44,7 +44,7 @@ struct Guarded<'f> {
     by_first: HashMap<&'f str, Vec<&'f Arc<Route>>>,
     /// The first segment is a parameter, or there is only a rest.
     wide: Vec<&'f Arc<Route>>,
-    by_upstream: HashMap<&'f str, Vec<&'f Arc<Route>>>,
+    by_target: HashMap<&'f str, Vec<&'f Arc<Route>>>,
     authenticators: HashMap<&'f str, &'f RouteName>,
 }
 
@@ -268,7 +268,7 @@ impl<'f> FileProtection<'f> {
             || known.dns != new.dns
             || known.consul != new.consul
             || known.kubernetes != new.kubernetes;
-        let route = self.guarded().by_upstream.get(name.as_str())?.first()?;
+        let route = self.guarded().by_target.get(name.as_str())?.first()?;
         let route = &route.name;
         (moved || strange).then(|| {
             format!(
@@ -318,10 +318,10 @@ impl<'f> FileProtection<'f> {
 
     /// What a route leads to without taking requests of a guarded one.
     fn behind(&self, route: &Route, verdict: &mut Verdict) {
-        let Action::Forward(upstream) = &route.action else {
+        let Some(target) = target(&route.action) else {
             return;
         };
-        let known = self.guarded().by_upstream.get(upstream.as_str());
+        let known = self.guarded().by_target.get(target);
         let known = known.into_iter().flatten().take(COMPARED_MAX);
         for known in known.filter(|known| known.name != route.name) {
             let Some(reach) = reaches(route, known) else {
@@ -378,7 +378,7 @@ impl<'f> Guarded<'f> {
             by_name: HashMap::new(),
             by_first: HashMap::new(),
             wide: Vec::new(),
-            by_upstream: HashMap::new(),
+            by_target: HashMap::new(),
             authenticators: HashMap::new(),
         };
         for route in file.routes.iter().filter(|route| is_guarded(route)) {
@@ -389,9 +389,8 @@ impl<'f> Guarded<'f> {
                 }
                 _ => guarded.wide.push(route),
             }
-            if let Action::Forward(upstream) = &route.action {
-                let same = guarded.by_upstream.entry(upstream).or_default();
-                same.push(route);
+            if let Some(target) = target(&route.action) {
+                guarded.by_target.entry(target).or_default().push(route);
             }
             for name in &route.auth.authenticate {
                 guarded.authenticators.insert(name, &route.name);
@@ -419,6 +418,15 @@ impl<'f> Guarded<'f> {
     fn beginning<'g>(&'g self, first: &str) -> impl Iterator<Item = &'f Arc<Route>> + 'g {
         let same = self.by_first.get(first);
         same.into_iter().flatten().chain(&self.wide).copied()
+    }
+}
+
+/// The upstream that a route leads to, or what stands for one where it has a function.
+fn target(action: &Action) -> Option<&str> {
+    match action {
+        Action::Forward(name) => Some(name),
+        Action::Function(_, upstream) => Some(&upstream.name),
+        Action::Redirect(_) | Action::Static(..) => None,
     }
 }
 

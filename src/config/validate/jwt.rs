@@ -108,7 +108,7 @@ fn jwt_keys(at: &Scope<'_>, model: &model::Authenticator) -> Option<JwtKeys> {
     let place = at.key("jwks");
     if jwks.starts_with("http://") || jwks.starts_with("https://") {
         let url = url(&place, jwks, model.plain_http.unwrap_or(false));
-        let ca = ca(at, model);
+        let ca = ca(at, model.ca.as_ref());
         let refresh = at
             .key("refresh")
             .time(model.refresh.unwrap_or(REFRESH), REFRESH_MAX);

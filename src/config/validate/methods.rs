@@ -291,7 +291,7 @@ pub(super) fn forward(at: &Scope<'_>, model: &model::Authenticator) -> Option<Fo
     let text = at.required("url", &model.url, "url = \"http://127.0.0.1:9000/auth\"");
     let plain = model.plain_http.unwrap_or(false);
     let url = text.and_then(|text| url(&at.key("url"), text, plain));
-    let ca = ca(at, model);
+    let ca = ca(at, model.ca.as_ref());
     let timeout = at
         .key("timeout")
         .time(model.timeout.unwrap_or(Time::seconds(2)), TIMEOUT_MAX);

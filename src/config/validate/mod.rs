@@ -35,6 +35,7 @@ mod environment;
 mod events;
 mod expiry;
 mod failover;
+mod function;
 mod guard;
 mod jwt;
 mod kubernetes;
@@ -164,11 +165,13 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let discovery = discovery::discovery(&root.key("discovery"), &model.discovery);
     let listeners = listeners(root, model);
     let upstreams = upstreams(root, model);
+    let functions = function::functions(&root.key("functions"), model);
     let authenticators = authenticators(root, model);
     let revocations = revocations(root, model);
     let routes = routes(root, model);
     warn_of_unused(root, model);
     warn_of_unasked(root, model);
+    function::warn_of_unused(root, model);
     consul::asked(root, model);
     kubernetes::asked(root, model);
     state::warn_of_no_store(root, model);
@@ -198,6 +201,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             .map(|one| (one.name.clone(), one))
             .collect(),
         revocations: Arc::new(revocations?),
+        functions: functions?,
         upstreams: upstreams?,
         routes: routes?,
     };

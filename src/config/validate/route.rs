@@ -18,7 +18,7 @@ use crate::config::validate::scope::{Scope, all};
 use crate::config::validate::session::TIMEOUT_MAX;
 use crate::config::validate::syntax::is_token;
 use crate::config::validate::{
-    affinity, auth, edits, guard, paths, publish, session, static_files, upstream,
+    affinity, auth, edits, function, guard, paths, publish, session, static_files, upstream,
 };
 
 /// A year as `humantime` counts it.
@@ -235,6 +235,9 @@ fn action(
         let upstream = upstream::local(&at.key("static"), STATIC_UPSTREAM)?;
         return Some(Action::Static(Arc::new(files), Arc::new(upstream)));
     }
+    if let Some(name) = &model.function {
+        return function::of_route(at, model, name, whole);
+    }
     match (&model.upstream, &model.redirect) {
         (Some(name), None) => {
             let known = at.top("upstreams", name);
@@ -268,7 +271,8 @@ fn action(
             None
         }
         (None, None) => {
-            if !at.key("redirect").is_explained() && !at.key("static").is_explained() {
+            let others = ["function", "redirect", "static"];
+            if !others.iter().any(|key| at.key(key).is_explained()) {
                 at.missing(
                     "upstream",
                     "upstream = \"NAME\"` or `redirect = { scheme = \"https\" }",

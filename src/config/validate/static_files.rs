@@ -17,6 +17,7 @@ const IMMUTABLE: &str = "max-age=31536000, immutable";
 pub(super) fn alone(at: &Scope<'_>, model: &model::Route) -> Option<()> {
     let others = [
         ("upstream", model.upstream.is_some()),
+        ("function", model.function.is_some()),
         ("redirect", model.redirect.is_some()),
     ];
     let other = others.into_iter().find(|(_, given)| *given);

@@ -139,9 +139,9 @@ fn certificate(at: &Scope<'_>, model: &model::Certificate) -> Option<Certificate
 /// The file of roots, with a fingerprint of what is in it.
 pub(super) fn ca(
     at: &Scope<'_>,
-    model: &model::Authenticator,
+    file: Option<&String>,
 ) -> Option<Option<(std::path::PathBuf, u128)>> {
-    let Some(file) = &model.ca else {
+    let Some(file) = file else {
         return Some(None);
     };
     let path = at.resolve(file);

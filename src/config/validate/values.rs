@@ -124,7 +124,8 @@ pub(super) fn url(at: &Scope<'_>, text: &str, plain: bool) -> Option<String> {
         .as_ref()
         .and_then(Uri::host)
         .filter(|host| !host.is_empty());
-    let Some(host) = host.filter(|_| !text.contains('@')) else {
+    let known = text.starts_with("https://") || text.starts_with("http://");
+    let Some(host) = host.filter(|_| known && !text.contains('@')) else {
         at.fault_with(
             format!("`{}` is not a URL", text_without_secrets(text)),
             "write `https://id.example.com/.well-known/jwks.json`",

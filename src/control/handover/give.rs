@@ -24,7 +24,7 @@ use crate::control::tickets::{Tickets, UsedOf};
 use crate::core::session::drain::BackendOrder;
 use crate::core::session::staying::{StayReason, Staying};
 use crate::io::handover::{
-    FromNew, FromOld, PROTOCOL, STATE, STATE_TLS, VERSION, Wire, WireError, agree,
+    FromNew, FromOld, PROTOCOL, STATE, STATE_FUNCTIONS, STATE_TLS, VERSION, Wire, WireError, agree,
 };
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
@@ -256,7 +256,8 @@ impl HandoverOffer {
         loop {
             let (staying, coming) = self.give_round(wire, reads, stop, &mut moved).await?;
             moved.staying = staying;
-            if coming == 0 || Instant::now() >= until {
+            let calls = moved.staying.of(StayReason::FunctionAnswers);
+            if (coming == 0 && calls == 0) || Instant::now() >= until {
                 break;
             }
             sleep(FOLLOW_EVERY).await;
@@ -275,7 +276,7 @@ impl HandoverOffer {
         self.release(&[]).await;
         let done = FromOld::Done {
             staying: moved.staying.total(),
-            reasons: (reads >= STATE_TLS).then(|| moved.staying.clone()),
+            reasons: (reads >= STATE_TLS).then(|| moved.staying.as_known(reads >= STATE_FUNCTIONS)),
         };
         send_message(wire, &done).await?;
         match receive(wire, ANSWER_MAX, stop).await?.content {

@@ -74,6 +74,13 @@ pub struct ClientMessage {
     pub payload: Vec<u8>,
 }
 
+impl ClientMessage {
+    /// Whether it is binary, or text in UTF-8.
+    pub fn is_readable(&self) -> bool {
+        !self.is_text || std::str::from_utf8(&self.payload).is_ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

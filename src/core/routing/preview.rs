@@ -218,7 +218,7 @@ pub fn sessions<'s>(
 fn forward<'t>(table: &'t RoutingTable, route: &str) -> Option<&'t Arc<Upstream>> {
     match table.action(table.route(&RouteName::from(route))?) {
         Action::Forward(upstream) => Some(upstream),
-        Action::Redirect(_) | Action::Static(..) => None,
+        Action::Redirect(_) | Action::Static(..) | Action::Function(..) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::names::{AuthenticatorName, RouteName};
+use crate::base::names::{AuthenticatorName, FunctionName, RouteName};
 use crate::config::snapshot::{self, AuthMethod};
 use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::{is_unconditional, mismatch};
@@ -35,8 +35,21 @@ impl Route {
     pub fn files(&self) -> Option<&Arc<snapshot::StaticFiles>> {
         match &self.config.action {
             snapshot::Action::Static(files, _) => Some(files),
-            snapshot::Action::Forward(_) | snapshot::Action::Redirect(_) => None,
+            _ => None,
         }
+    }
+
+    /// The function in the place of a backend, if it has one.
+    pub fn function(&self) -> Option<&FunctionName> {
+        match &self.config.action {
+            snapshot::Action::Function(name, _) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether only sessions have a meaning: their other end is in this process.
+    pub fn takes_sessions_only(&self) -> bool {
+        self.is_at_broker() || self.function().is_some()
     }
 
     pub(super) fn compile(

@@ -1,14 +1,14 @@
 //! The routing table: routes and upstreams of one configuration, compiled for lookups. Compiling
 //! reuses unchanged parts of the previous table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
+use crate::base::names::{AuthenticatorName, FunctionName, RouteName, UpstreamName};
 use crate::base::path::{CanonicalPath, PathFault, path_key};
 use crate::config::origin::OriginRule;
-use crate::config::snapshot::{self, Redirect, Snapshot, StaticFiles};
+use crate::config::snapshot::{self, Function, Redirect, Snapshot, StaticFiles};
 use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::rank;
 use crate::core::routing::digest::{Digest, digest_of};
@@ -31,8 +31,9 @@ pub struct RoutingTable {
     /// By name.
     routes: Vec<Arc<Route>>,
     upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
-    /// What stands for an upstream on routes that serve files, if there are any.
-    files: Option<Arc<Upstream>>,
+    /// What stands for an upstream on routes that serve files or have a function.
+    local: BTreeMap<UpstreamName, Arc<Upstream>>,
+    functions: BTreeMap<FunctionName, Arc<Function>>,
     authenticators: BTreeMap<AuthenticatorName, Arc<Authenticator>>,
     /// Paths at which the gateway itself answers.
     endpoints: HashMap<String, Endpoint>,
@@ -57,6 +58,8 @@ pub enum Action<'t> {
     Redirect(&'t Redirect),
     /// Files of a directory, and what stands for an upstream.
     Static(&'t Arc<StaticFiles>, &'t Arc<Upstream>),
+    /// To this function, and what stands for an upstream.
+    Function(&'t FunctionName, &'t Arc<Upstream>),
 }
 
 /// A path at which the gateway itself answers.
@@ -132,10 +135,12 @@ impl RoutingTable {
                 )
             })
             .collect();
-        let files = files(snapshot).map(|config| {
-            let before = previous.and_then(|table| table.files.as_ref());
-            Upstream::compile((config, None), before, &residents, now, purpose)
+        let local = local(snapshot).map(|config| {
+            let before = previous.and_then(|table| table.local.get(&config.name));
+            let compiled = Upstream::compile((config, None), before, &residents, now, purpose);
+            (config.name.clone(), compiled)
         });
+        let local = local.collect();
         if purpose == Purpose::Swap {
             residents.prune();
         }
@@ -157,17 +162,21 @@ impl RoutingTable {
             .collect();
         routes.sort_by(|a, b| a.config.name.cmp(&b.config.name));
         let (matcher, lookalikes) = matching(&routes, previous);
+        let upstream_digests = upstreams.values().map(|upstream| upstream.digest());
+        let function_digests = snapshot.functions.values().map(|one| digest_of(&**one));
+        let targets: Vec<_> = upstream_digests.chain(function_digests).collect();
         Self {
             generation,
             digest: Digest::of([
-                &mut upstreams.values().map(|upstream| upstream.digest()),
+                &mut targets.into_iter(),
                 &mut authenticators.values().map(|one| digest_of(&one.config)),
                 &mut routes.iter().map(|route| route.digest),
             ]),
             endpoints: endpoints(&routes, &authenticators),
             routes,
             upstreams,
-            files,
+            local,
+            functions: snapshot.functions.clone(),
             residents,
             secret_parameters: secret_parameters(&authenticators),
             header_names: HeaderNames::of(
@@ -241,14 +250,24 @@ impl RoutingTable {
                 Action::Forward(upstream.expect("a snapshot's names resolve"))
             }
             snapshot::Action::Redirect(redirect) => Action::Redirect(redirect),
-            snapshot::Action::Static(files, _) => {
-                let upstream = self.files.as_ref();
-                Action::Static(
-                    files,
-                    upstream.expect("there is one where routes serve files"),
-                )
+            snapshot::Action::Static(files, upstream) => {
+                Action::Static(files, self.local(upstream))
+            }
+            snapshot::Action::Function(name, upstream) => {
+                Action::Function(name, self.local(upstream))
             }
         }
+    }
+
+    /// What stands for an upstream on a route of this table.
+    fn local(&self, config: &snapshot::Upstream) -> &Arc<Upstream> {
+        let upstream = self.local.get(&config.name);
+        upstream.expect("there is one for each route that has it")
+    }
+
+    /// The function of that name.
+    pub fn function(&self, name: &FunctionName) -> Option<&Arc<Function>> {
+        self.functions.get(name)
     }
 
     /// What the gateway itself answers at this path, if it does.
@@ -282,6 +301,7 @@ impl RoutingTable {
         same(self.routes.iter(), previous.routes.iter())
             && same(self.upstreams(), previous.upstreams())
             && same(self.authenticators(), previous.authenticators())
+            && self.functions == previous.functions
     }
 
     /// Backends that sessions live on and that are not members of this table, by upstream and id.
@@ -311,13 +331,17 @@ impl RoutingTable {
     }
 }
 
-/// What stands for an upstream on routes that serve files; it is the same for all.
-fn files(snapshot: &Snapshot) -> Option<&Arc<snapshot::Upstream>> {
-    let mut routes = snapshot.routes.iter();
-    routes.find_map(|route| match &route.action {
-        snapshot::Action::Static(_, upstream) => Some(upstream),
+/// What stands for an upstream on routes that serve files or have a function.
+fn local(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<snapshot::Upstream>> {
+    let mut seen = HashSet::new();
+    let routes = snapshot.routes.iter();
+    let all = routes.filter_map(|route| match &route.action {
+        snapshot::Action::Static(_, upstream) | snapshot::Action::Function(_, upstream) => {
+            Some(upstream)
+        }
         snapshot::Action::Forward(_) | snapshot::Action::Redirect(_) => None,
-    })
+    });
+    all.filter(move |upstream| seen.insert(&upstream.name))
 }
 
 /// How paths find `routes`: as in `previous` if the routes are the same.

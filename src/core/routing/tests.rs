@@ -42,6 +42,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         zone: None,
         discovery: Default::default(),
+        functions: Default::default(),
         events: Default::default(),
         publish: None,
         memberships: Default::default(),

@@ -22,6 +22,8 @@ pub enum StayReason {
     Sockets,
     /// The new process did not take it.
     Refused,
+    /// A function has a message of its client, and has not answered yet.
+    FunctionAnswers,
 }
 
 impl StayReason {
@@ -33,6 +35,7 @@ impl StayReason {
             Self::TlsNotUnderstood => "tls_not_understood",
             Self::Sockets => "sockets",
             Self::Refused => "refused",
+            Self::FunctionAnswers => "function_answers",
         }
     }
 }
@@ -60,6 +63,24 @@ impl Staying {
     /// All of them.
     pub fn total(&self) -> usize {
         self.0.values().sum()
+    }
+
+    /// Those that stay for this reason.
+    pub fn of(&self, reason: StayReason) -> usize {
+        self.0.get(&reason).copied().unwrap_or(0)
+    }
+
+    /// The same with the reasons that a process knows: one that `knows_functions` or not.
+    pub fn as_known(&self, knows_functions: bool) -> Self {
+        let mut known = Self::default();
+        for (reason, sessions) in self.iter() {
+            let reason = match reason {
+                StayReason::FunctionAnswers if !knows_functions => StayReason::Refused,
+                known => known,
+            };
+            known.add(reason, sessions);
+        }
+        known
     }
 
     /// Whether there are none.

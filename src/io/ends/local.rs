@@ -8,9 +8,12 @@ use std::task::{Context, Poll, ready};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::base::message::Message;
 use crate::core::relay::{ClientMessage, LocalBackend};
+use crate::core::wire::frame::{Opcode, data_frame};
 use crate::io::broker::{ClientPayload, Outlet, Sender};
 use crate::io::ends::answers::Answers;
+use crate::io::ends::calling::{Called, Caller, Calling, End, Functions};
 use crate::io::ends::publishing::{Loss, Publishing};
 
 /// Bytes that are read at once: the answers to them are bounded too.
@@ -33,10 +36,11 @@ enum Messages {
     /// They end the session.
     Refused,
     Published(Publishing),
+    Called(Calling),
 }
 
 /// It, for another process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LocalState {
     backend: LocalBackend,
@@ -51,6 +55,17 @@ pub struct LocalState {
     /// A message that the broker was not offered yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     waiting: Option<ClientPayload>,
+    /// Only where messages go to a function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    caller: Option<Arc<Caller>>,
+}
+
+/// What ends need that are made of the state of another process.
+pub struct EndServices<'a> {
+    /// Where messages go that are published.
+    pub outlet: &'a Arc<Outlet>,
+    /// What calls functions.
+    pub functions: &'a Arc<dyn Functions>,
 }
 
 impl LocalEnd {
@@ -58,6 +73,14 @@ impl LocalEnd {
     pub fn publishing(sender: Arc<Sender>, outlet: Arc<Outlet>) -> Self {
         Self {
             messages: Messages::Published(Publishing::new(sender, outlet, None)),
+            ..Self::default()
+        }
+    }
+
+    /// An end that calls a function with the messages of its client, and with its end.
+    pub fn calling(caller: Arc<Caller>, functions: Arc<dyn Functions>) -> Self {
+        Self {
+            messages: Messages::Called(Calling::new(caller, functions)),
             ..Self::default()
         }
     }
@@ -73,25 +96,31 @@ impl LocalEnd {
     fn publishes(&self) -> Option<&Publishing> {
         match &self.messages {
             Messages::Published(publishing) => Some(publishing),
-            Messages::Dropped | Messages::Refused => None,
+            _ => None,
         }
     }
 
-    /// Goes on where another process stopped.
-    pub fn from_state(state: LocalState, outlet: &Arc<Outlet>) -> Self {
-        let messages = match (state.sender, state.refuses) {
-            (Some(sender), _) => {
-                let outlet = Arc::clone(outlet);
+    /// Goes on where another process stopped, once that process does not own it any more
+    /// (`set_packed`).
+    pub fn from_state(state: LocalState, services: &EndServices<'_>) -> Self {
+        let messages = match (state.sender, state.caller, state.refuses) {
+            (Some(sender), ..) => {
+                let outlet = Arc::clone(services.outlet);
                 Messages::Published(Publishing::new(sender, outlet, state.waiting))
             }
-            (None, true) => Messages::Refused,
-            (None, false) => Messages::Dropped,
+            (None, Some(caller), _) => {
+                Messages::Called(Calling::new(caller, Arc::clone(services.functions)))
+            }
+            (None, None, true) => Messages::Refused,
+            (None, None, false) => Messages::Dropped,
         };
-        Self {
+        let mut this = Self {
             backend: state.backend,
             answers: Answers::of(state.answers),
             messages,
-        }
+        };
+        this.set_packed(true);
+        this
     }
 
     /// For another process. A message that the broker has not confirmed stays with this one.
@@ -103,31 +132,79 @@ impl LocalEnd {
             sender: publishing.map(|one| Arc::clone(one.sender())),
             refuses: matches!(self.messages, Messages::Refused),
             waiting: publishing.and_then(|one| one.waiting().cloned()),
+            caller: match &self.messages {
+                Messages::Called(calling) => Some(Arc::clone(calling.caller())),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether messages go to a function.
+    pub fn calls_function(&self) -> bool {
+        matches!(self.messages, Messages::Called(_))
+    }
+
+    /// Whether a function has a message of the client, whose answer only this process gets.
+    pub fn is_calling(&self) -> bool {
+        matches!(&self.messages, Messages::Called(calling) if calling.is_busy())
+    }
+
+    /// The session has begun: its client has the 101.
+    pub fn begin(&self) {
+        if let Messages::Called(calling) = &self.messages {
+            calling.begin();
+        }
+    }
+
+    /// How the session ended, for a function.
+    pub fn set_end(&mut self, end: End) {
+        if let Messages::Called(calling) = &mut self.messages {
+            calling.set_end(end);
         }
     }
 
     /// Whether another process may have what waits here.
     pub fn set_packed(&mut self, packed: bool) {
-        if let Messages::Published(publishing) = &mut self.messages {
-            publishing.set_packed(packed);
+        match &mut self.messages {
+            Messages::Published(publishing) => publishing.set_packed(packed),
+            Messages::Called(calling) => calling.set_packed(packed),
+            Messages::Dropped | Messages::Refused => {}
         }
     }
 
-    /// Waits for the message that is under way; closes the session if it is lost, unless the route
-    /// drops such messages.
-    fn poll_published(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Messages::Published(publishing) = &mut self.messages else {
-            return Poll::Ready(());
+    /// Waits for the message that is under way. Closes the session if it is lost, unless the route
+    /// drops such messages; answers the client if a function does.
+    fn poll_under_way(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.messages {
+            Messages::Published(publishing) => {
+                if let Err(loss) = ready!(publishing.poll(cx)) {
+                    self.close(loss.close());
+                }
+            }
+            Messages::Called(calling) => match ready!(calling.poll(cx)) {
+                Called::Done => {}
+                Called::Reply(message) => self.reply(&message),
+                Called::Close(code, reason) => self.close((code, reason)),
+            },
+            Messages::Dropped | Messages::Refused => {}
+        }
+        Poll::Ready(())
+    }
+
+    fn reply(&mut self, message: &Message) {
+        if self.backend.closed() {
+            return;
+        }
+        let (opcode, payload) = match message {
+            Message::Text(text) => (Opcode::Text, text.as_bytes()),
+            Message::Binary(bytes) => (Opcode::Binary, &**bytes),
         };
-        let outcome = publishing.poll(cx);
-        if let Poll::Ready(Err(loss)) = outcome {
-            self.close(loss);
-        }
-        outcome.map(drop)
+        let frame = data_frame(opcode, payload, None);
+        self.answers.waiting.extend(frame);
+        self.answers.wake(false);
     }
 
-    fn close(&mut self, loss: Loss) {
-        let (code, reason) = loss.close();
+    fn close(&mut self, (code, reason): (u16, &'static str)) {
         self.backend.close(code, reason, &mut self.answers.waiting);
         self.answers.wake(true);
     }
@@ -144,9 +221,15 @@ impl LocalEnd {
                 Ok(())
             }
             Messages::Published(publishing) => publishing.take(message),
+            Messages::Called(_) if closed => Ok(()),
+            Messages::Called(_) if !message.is_readable() => Err(Loss::NotText),
+            Messages::Called(calling) => {
+                calling.take(message);
+                Ok(())
+            }
         };
         if let Err(loss) = taken {
-            self.close(loss);
+            self.close(loss.close());
         }
     }
 }
@@ -158,7 +241,7 @@ impl AsyncRead for LocalEnd {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // The outcome may close the session, which the relay reads here.
-        let _ = self.poll_published(cx);
+        let _ = self.poll_under_way(cx);
         let ended = self.backend.closed();
         self.answers.poll(cx, buffer, ended).map(Ok)
     }
@@ -175,7 +258,7 @@ impl AsyncWrite for LocalEnd {
         let mut rest = &bytes[..bytes.len().min(STEP)];
         let offered = rest.len();
         // The client waits for its message: they stay in order, and only one is stored.
-        while !rest.is_empty() && this.poll_published(cx).is_ready() {
+        while !rest.is_empty() && this.poll_under_way(cx).is_ready() {
             let read = this.backend.read(&mut rest, &mut this.answers.waiting);
             let read = read.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             if let Some(message) = read {
@@ -183,7 +266,7 @@ impl AsyncWrite for LocalEnd {
             }
         }
         // Offers the last one, and has its outcome wake the relay.
-        let _ = this.poll_published(cx);
+        let _ = this.poll_under_way(cx);
         this.answers.wake(this.backend.closed());
         match offered - rest.len() {
             0 if offered > 0 => Poll::Pending,

@@ -2,9 +2,11 @@
 //! and the gateway itself at a backend's place. The relay writes frames to them as to any stream.
 
 mod answers;
+mod calling;
 mod event_stream;
 mod local;
 mod publishing;
 
+pub use calling::{Called, Caller, End, Functions, Kept};
 pub use event_stream::{EventState, EventStream};
-pub use local::{LocalEnd, LocalState};
+pub use local::{EndServices, LocalEnd, LocalState};

@@ -109,10 +109,10 @@ impl Publishing {
     /// # Errors
     /// When no broker would take it.
     pub(super) fn take(&mut self, message: ClientMessage) -> Result<(), Loss> {
-        let ClientMessage { is_text, payload } = message;
-        if is_text && std::str::from_utf8(&payload).is_err() {
+        if !message.is_readable() {
             return Err(Loss::NotText);
         }
+        let ClientMessage { is_text, payload } = message;
         let encoded = self.sender.encode(is_text, payload);
         self.wait_with(encoded.map_err(|_| Loss::TooLarge)?);
         Ok(())

@@ -11,6 +11,7 @@ use crate::io::tls::challenges::Challenges;
 use crate::io::tls::server::ServerTls;
 use crate::live::Live;
 use crate::proxy::context::ejections::Ejections;
+use crate::proxy::functions::registry::FunctionRegistry;
 use crate::proxy::verifiers::CredentialVerifiers;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::Records;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub challenges: Arc<Challenges>,
     /// Password verification and forward-auth services.
     pub verifiers: Arc<CredentialVerifiers>,
+    /// Functions in the place of backends.
+    pub functions: Arc<FunctionRegistry>,
     /// Where messages of clients on routes without a backend go.
     pub outlet: Arc<Outlet>,
     /// All metrics.

@@ -15,10 +15,12 @@ use crate::core::auth::Authenticator;
 use crate::core::session::details::{Details, SharedDetails};
 use crate::core::session::record::Record;
 use crate::core::session::wheel::Tick;
+use crate::io::ends::{EndServices, Functions};
 use crate::io::relay::ReadBuffer;
 use crate::live::{Live, WorkerLoad};
 use crate::proxy::clock::{TICK, WorkerClock};
 use crate::proxy::context::shared::Shared;
+use crate::proxy::functions::calls::FunctionCalls;
 use crate::proxy::streams::pool::Pool;
 use crate::proxy::verifiers::services::ServiceClients;
 use crate::proxy::verifiers::text::KeyWaiters;
@@ -51,6 +53,10 @@ pub(crate) struct Worker {
     pub(crate) key_waiters: KeyWaiters,
     /// Connections to forward-auth services.
     pub(crate) service_clients: ServiceClients,
+    /// Calls of functions.
+    pub(crate) functions: FunctionCalls,
+    /// The same, as ends of sessions have it.
+    end_functions: Arc<dyn Functions>,
     read_buffer: RefCell<ReadBuffer>,
     routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
     authenticators: RefCell<HashMap<AuthenticatorName, AuthMetrics>>,
@@ -61,6 +67,11 @@ pub(crate) struct Worker {
 impl Worker {
     /// A worker that serves nothing yet.
     pub(crate) fn new(index: usize, shared: Shared, load: Arc<WorkerLoad>) -> Rc<Self> {
+        let functions = FunctionCalls::new(
+            Arc::clone(&shared.live),
+            Arc::clone(&shared.functions),
+            Arc::clone(&shared.metrics),
+        );
         Rc::new(Self {
             index,
             shared,
@@ -69,6 +80,8 @@ impl Worker {
             pool: Rc::default(),
             key_waiters: KeyWaiters::default(),
             service_clients: ServiceClients::default(),
+            end_functions: Arc::new(functions.clone()),
+            functions,
             read_buffer: RefCell::new(ReadBuffer::new(READ_BYTES)),
             routes: RefCell::default(),
             authenticators: RefCell::default(),
@@ -86,6 +99,14 @@ impl Worker {
     pub(crate) fn rate_clock(&self) -> (u64, u64) {
         let tick = u64::try_from(TICK.as_nanos()).expect("a tenth of a second");
         (self.live().quotas.nanos(self.clock.began()), tick)
+    }
+
+    /// What ends of sessions are made with.
+    pub(crate) fn end_services(&self) -> EndServices<'_> {
+        EndServices {
+            outlet: &self.shared.outlet,
+            functions: &self.end_functions,
+        }
     }
 
     /// The worker's coarse time.

@@ -8,7 +8,7 @@ mod table;
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use crate::base::names::AuthenticatorName;
 use crate::config::broker_name::FillFault;
@@ -20,6 +20,7 @@ use crate::core::wire::handshake::{AnswerFault, UpgradeFault};
 use crate::core::wire::request_guard::Smuggling;
 use crate::proxy::backend::candidates::Exhausted;
 use crate::proxy::backend::dial::NotReached;
+use crate::proxy::functions::error::CallError;
 use crate::proxy::verifiers::NotVerified;
 use crate::proxy::verifiers::conditions::Unmet;
 
@@ -140,6 +141,12 @@ pub(crate) enum Refusal {
     /// The request wants no answer but one from memory, and there is none.
     #[error("no response to this is in memory")]
     NotCached,
+    /// The function of the route lets no session begin.
+    #[error("the function refuses the session")]
+    FunctionRefused(StatusCode),
+    /// There is no answer of the function of the route.
+    #[error("the function of this route cannot be asked at the moment")]
+    Function(#[source] Box<CallError>),
     /// The backend took too long.
     #[error("the backend did not answer in time")]
     TimedOut,

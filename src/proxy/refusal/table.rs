@@ -4,6 +4,8 @@ use http::StatusCode;
 
 use crate::base::causes;
 use crate::base::names::AuthenticatorName;
+use crate::io::client::ClientError;
+use crate::proxy::functions::error::CallError;
 use crate::proxy::refusal::{Quota, Refusal};
 
 /// Clients that are shed come back after a random time up to this, not all at once.
@@ -33,6 +35,12 @@ impl Refusal {
             Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::NoRoute | Self::NoSession | Self::NoFile => StatusCode::NOT_FOUND,
+            Self::FunctionRefused(status) => *status,
+            Self::Function(error) => match **error {
+                CallError::Busy | CallError::NoFunction(_) => StatusCode::SERVICE_UNAVAILABLE,
+                CallError::Client(ClientError::TimedOut(_)) => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::BAD_GATEWAY,
+            },
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::FileUnreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Stopping | Self::Ramp(_) | Self::NoBackend(_) | Self::NotVerified(_) => {
@@ -87,6 +95,12 @@ impl Refusal {
             Self::ClientStalled => "client_stalled",
             Self::BackendStalled => "backend_stalled",
             Self::TimedOut => "timed_out",
+            Self::FunctionRefused(_) => "function_refused",
+            Self::Function(error) => match **error {
+                CallError::Busy => "function_busy",
+                CallError::Client(ClientError::TimedOut(_)) => "timed_out",
+                _ => "function_failed",
+            },
             Self::NotCached => "not_cached",
         }
     }
@@ -126,6 +140,7 @@ impl Refusal {
             | Self::BodyIncomplete
             | Self::Unsent
             | Self::NotCached
+            | Self::FunctionRefused(_)
             | Self::TimedOut => return None,
             other => causes::chain(other),
         };
@@ -238,6 +253,21 @@ mod tests {
         let none = Refusal::NoBackend("chat".to_owned());
         check(&none, 503, "no_backend", 1013);
         check(&Refusal::ClientStalled, 408, "client_stalled", 1008);
+    }
+
+    #[test]
+    fn a_function_has_its_own_status_and_faults_of_its_own() {
+        let own = Refusal::FunctionRefused(StatusCode::FORBIDDEN);
+        check(&own, 403, "function_refused", 3003);
+        let of = |error| Refusal::Function(Box::new(error));
+        check(&of(CallError::Busy), 503, "function_busy", 1013);
+        let gone = CallError::NoFunction("chat".into());
+        check(&of(gone), 503, "function_failed", 1013);
+        let late = CallError::Client(ClientError::TimedOut(Duration::from_secs(1)));
+        check(&of(late), 504, "timed_out", 1013);
+        let failed = of(CallError::Failed(StatusCode::INTERNAL_SERVER_ERROR));
+        check(&failed, 502, "function_failed", 1013);
+        assert!(failed.detail().is_some_and(|detail| detail.contains("500")));
     }
 
     #[test]

@@ -57,6 +57,13 @@ pub(crate) struct ClientEnd {
     pub(crate) lease: ConnectionLease,
 }
 
+/// Tells a function in the place of a backend that the session begins.
+fn tell_function(backend: &Carrier) {
+    if let Carrier::Local(end) = backend {
+        end.begin();
+    }
+}
+
 /// Starts a session on this worker; it runs until it ends.
 pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: ClientEnd) {
     let GrantedSession {
@@ -78,6 +85,7 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     let (mut client_end, mut backend_end) = (client.carrier, carrier);
     client_end.settle();
     backend_end.settle();
+    tell_function(&backend_end);
     if let Some(events) = events {
         // What such a client sends after its request has no meaning.
         setup.client_early = Vec::new();

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::core::health::{Outcome, Witness};
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
+use crate::io::carrier::Carrier;
+use crate::io::ends::End;
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
@@ -18,6 +20,11 @@ pub(crate) fn record(sessions: &Rc<Sessions>, session: &Session, ending: Ending)
     sessions.remove(session.id);
     worker.load.sessions.fetch_sub(1, Ordering::Relaxed);
     session.gather();
+    if let Ok(mut relay) = session.relay.try_borrow_mut()
+        && let (_, Some(Carrier::Local(end))) = relay.streams_mut()
+    {
+        end.set_end(end_of(ending));
+    }
     let duration = clock::now().duration_since(session.began);
     let (to_backend, to_client) = session.gathered.get();
     let record = Record {
@@ -35,6 +42,21 @@ pub(crate) fn record(sessions: &Rc<Sessions>, session: &Session, ending: Ending)
     if let Some(backend) = &*session.backend.borrow() {
         let held = backend.held(session.began);
         report(&backend.lease, ending, held, &record.facts);
+    }
+}
+
+/// The end of a session as a function gets it.
+fn end_of(ending: Ending) -> End {
+    match (ending.close_code, ending.cause) {
+        // RFC 6455, section 7.1.5; the words are those of AWS.
+        (None, Cause::CloseFrame) => End {
+            code: 1005,
+            reason: "Client-side close frame status not set",
+        },
+        (code, cause) => End {
+            code: code.unwrap_or(1006),
+            reason: cause.as_str(),
+        },
     }
 }
 

@@ -30,7 +30,9 @@ use crate::core::session::staying::StayReason;
 use crate::core::session::transfer::FactsState;
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
-use crate::io::handover::{SESSION_STATE_MAX, STATE_DETAILS, STATE_ENDS, STATE_TLS};
+use crate::io::handover::{
+    SESSION_STATE_MAX, STATE_DETAILS, STATE_ENDS, STATE_FUNCTIONS, STATE_TLS,
+};
 use crate::io::net::socket::Socket;
 use crate::io::relay::{OwnState, Relay, RelayState, Side};
 use crate::live::{
@@ -225,6 +227,9 @@ pub(crate) fn adopt(
                 let id = one.session.id;
                 one.session.metrics.came();
                 sessions.index.note_adopted(id);
+                if let (_, Some(Carrier::Local(end))) = one.session.relay_mut().streams_mut() {
+                    end.set_packed(false);
+                }
                 task::spawn(&sessions, Rc::new(one.session), one.memberships);
                 if let Some((millis, number)) = one.seen {
                     let seen = HistoryId { millis, number };
@@ -268,7 +273,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     let client = attach(transfer.client)?;
     let backend = transfer.backend.map(attach).transpose()?;
     let ends = ends.unwrap_or_default();
-    let (client, backend) = ends.put_on(client, backend, &worker.shared.outlet);
+    let (client, backend) = ends.put_on(client, backend, &worker.end_services());
     let is_local = matches!(backend, Some(Carrier::Local(_)));
     let mut relay = Relay::from_state(client, backend, relay, worker.tick())?;
     let more = more.and_then(|more| serde_json::from_value(more).ok());
@@ -451,6 +456,11 @@ fn check_carrier(carrier: &Carrier, reads: u32) -> Result<(), StayReason> {
         Carrier::Tls(_) => Err(StayReason::TlsNotUnderstood),
         Carrier::TlsServer(_) | Carrier::TlsClient(_) => Err(StayReason::TlsOfRustls),
         Carrier::Local(_) | Carrier::Events(_) if reads < STATE_ENDS => Err(StayReason::Refused),
+        Carrier::Local(end) if end.calls_function() && reads < STATE_FUNCTIONS => {
+            Err(StayReason::Refused)
+        }
+        // Its answer would come to this process.
+        Carrier::Local(end) if end.is_calling() => Err(StayReason::FunctionAnswers),
         Carrier::Local(_) => Ok(()),
         Carrier::Events(events) => check_carrier(events.inner(), reads),
     }

@@ -22,5 +22,6 @@ pub(crate) mod refuse;
 pub(crate) mod route;
 mod session_setup;
 pub(crate) mod to_broker;
+pub(crate) mod to_function;
 pub(crate) mod upgrade;
 pub(crate) mod wanted_permits;

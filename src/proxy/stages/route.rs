@@ -38,7 +38,9 @@ pub(crate) fn route(admitted: Admitted<'_>) -> Result<Destination<'_>, Refusal> 
     let route = matched.route;
     let forwarded = admitted.path.forwarded(route.config.paths);
     let upstream = match table.action(route) {
-        Action::Forward(upstream) | Action::Static(_, upstream) => upstream,
+        Action::Forward(upstream) | Action::Static(_, upstream) | Action::Function(_, upstream) => {
+            upstream
+        }
         Action::Redirect(redirect) => {
             let request = routing::Request {
                 path: forwarded,

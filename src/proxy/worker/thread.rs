@@ -1,6 +1,7 @@
 //! The loop of a worker's thread.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
@@ -18,6 +19,9 @@ use crate::proxy::worker::accept::{self, Arrival, PeerWorker};
 use crate::proxy::worker::commands::carry_out;
 use crate::proxy::worker::shutdown::shut_down;
 use crate::proxy::worker::turn::turn;
+
+/// For functions to be called with the ends of the last sessions.
+const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// What one worker needs to run.
 pub(crate) struct Startup {
@@ -60,6 +64,7 @@ pub(crate) async fn run(shared: Shared, startup: Startup, peers: Vec<PeerWorker>
                     acceptors.abort_all();
                     let queues = (&mut commands, &mut arrivals);
                     let cut = shut_down(&sessions, queues, (grace, profile)).await;
+                    sessions.worker().functions.settled(LAST_CALLS).await;
                     // The receiver may have given up waiting.
                     let _ = answer.send(cut);
                     return;

@@ -20,6 +20,7 @@ pub(crate) fn turn(sessions: &Sessions) -> bool {
     if now.is_multiple_of(SWEEP_EVERY) {
         worker.pool.tidy(real);
         worker.service_clients.tidy();
+        worker.functions.tidy();
     }
     more_due
 }

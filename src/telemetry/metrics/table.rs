@@ -141,6 +141,14 @@ table! {
         "1 while the broker carries messages. Absent without a broker.";
     BROKER_NODES = Gauge, Count, "sessile_broker_nodes", [],
         "Gateways that live, by their heartbeats at the broker, this one among them.";
+    FUNCTION_CALLS = Counter, Count, "sessile_function_calls_total",
+        ["function", "event", "outcome"],
+        "Events of sessions for functions (connect, message, disconnect) by outcome: answered, \
+         failed, timed_out, busy (`in_flight_max`), no_route.";
+    FUNCTION_SECONDS = WAITS, Seconds, "sessile_function_seconds", ["function"],
+        "From an event of a session to its outcome, the wait for a turn included.";
+    FUNCTION_IN_FLIGHT = Gauge, Count, "sessile_function_in_flight", ["function"],
+        "Events that functions have not answered yet.";
     STATE_DECISIONS = Counter, Count, "sessile_state_decisions_total", ["decision", "outcome"],
         "Decisions (sessions, handshakes, stick) by whether they hold over the fleet: shared, or \
          made by this node alone because the store was late or unavailable. Absent without \

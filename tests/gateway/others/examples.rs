@@ -116,6 +116,42 @@ async fn the_chat_without_a_server_sends_to_all_clients_in_the_room() {
     talk_in_browser(&gateway).await;
 }
 
+/// A chat whose server knows HTTP only.
+#[tokio::test]
+async fn the_functions_make_a_chat() {
+    let publish = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new(python());
+    let script = example("functions/chat.py");
+    command
+        .arg(script)
+        .args(["0", &format!("http://{publish}")]);
+    let function = Example::start(&mut command);
+    let text = read("functions/gateway.toml");
+    let command = "# cargo run -- run --config examples/functions/gateway.toml\n";
+    assert!(text.starts_with(command), "it begins with {command}");
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = replaced(&text, "127.0.0.1:9000", function.address);
+    let text = text.replace("127.0.0.1:9901", &publish);
+    let gateway = Gateway::start(&text).await;
+    let mut ann = Client::connect(gateway.address(), "/chat?name=ann").await;
+    let mut bob = Client::connect(gateway.address(), "/chat").await;
+    bob.send(json!({ "action": "name", "name": "bob" }).to_string())
+        .await;
+    assert_eq!(
+        bob.receive_text().await,
+        json!({ "name": "bob" }).to_string().replace(':', ": ")
+    );
+    ann.send(json!({ "action": "send", "text": "hello" }).to_string())
+        .await;
+    for client in [&mut ann, &mut bob] {
+        let heard: serde_json::Value = serde_json::from_str(&client.receive_text().await).unwrap();
+        assert_eq!(heard, json!({ "from": "ann", "text": "hello" }));
+    }
+    ann.close().await;
+    let heard: serde_json::Value = serde_json::from_str(&bob.receive_text().await).unwrap();
+    assert_eq!(heard, json!({ "left": "ann" }));
+}
+
 /// One binary: the browser gets the page from where its sockets go.
 #[tokio::test]
 async fn the_page_and_its_sockets_come_from_one_gateway() {

@@ -1,12 +1,12 @@
 //! Ways to what a guarded route leads to that take none of its requests: another host, a rewrite,
-//! or spellings that the route passes on and the backend may read as the guarded path.
+//! spellings that the route passes on and the backend may read as the guarded path, or a function.
 
 use std::borrow::Cow;
 
 use crate::base::path::{PathRules, path_key};
 use crate::config::overlay::protection::compare::{hosts, paths_meet};
 use crate::config::pattern::{HostPattern, Segment};
-use crate::config::snapshot::Route;
+use crate::config::snapshot::{Action, Route};
 
 /// How a route leads there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum Reach {
     Spelling,
     /// It is for other hosts. Backends of several hosts tell them apart, others do not.
     Host,
+    /// Events have no path: whatever leads to the function is the same.
+    Function,
 }
 
 impl Reach {
@@ -26,13 +28,18 @@ impl Reach {
             Self::Rewrite => "by its `rewrite` it reaches",
             Self::Spelling => "by the spellings that it passes on it reaches",
             Self::Host => "on other hosts it reaches",
+            Self::Function => "through its function it reaches",
         }
     }
 }
 
 /// How requests of `route` may get what requests of `guarded` get, where both lead to the same
-/// upstream. What the guarded route takes itself is no such way.
+/// upstream or function. What the guarded route takes itself is no such way.
 pub(super) fn reaches(route: &Route, guarded: &Route) -> Option<Reach> {
+    // The function sees no path.
+    if matches!(route.action, Action::Function(..)) {
+        return Some(Reach::Function);
+    }
     let (own, other) = (seen(route), seen(guarded));
     let meet = paths_meet(&own, &other);
     let rewrites =

@@ -446,3 +446,48 @@ fn i12_many_backends_in_one_upstream_take_nothing_from_others() {
     assert_eq!(world.view("upstreams/d").status, DocumentStatus::InForce);
     assert_eq!(world.view("backends/d/1").status, DocumentStatus::Waiting);
 }
+
+const FUNCTIONS: &str = r#"
+[[listeners]]
+name = "edge"
+listen = ["127.0.0.1:0"]
+
+[authenticators.users]
+type = "jwt"
+secret = "not-to-be-seen-0123456789-abcdefghij"
+
+[functions.chat]
+dialect = "aws"
+url = "http://127.0.0.1:9000/"
+
+[[routes]]
+name = "chat"
+path = "/chat"
+function = "chat"
+authenticate = ["users"]
+"#;
+
+/// A function sees no path, so that every route to it is a way around the guard of another.
+#[test]
+fn i12_a_route_to_a_guarded_function_asks_for_no_less() {
+    let apply = |protect: &str, text: &str| {
+        let mut world = World::of(&format!("{protect}{FUNCTIONS}"));
+        world.apply(vec![put("routes/more", text, 1)]);
+        let warned = world.overlay.protection_diagnostics();
+        (world.routes().len(), format!("{warned:?}"))
+    };
+    let open = r#"{"path": "/open", "function": "chat"}"#;
+    let (routes, warned) = apply("", open);
+    assert_eq!(routes, 2);
+    let wanted = "through its function it reaches what the file's route `chat` leads to";
+    assert!(warned.contains(wanted), "{warned}");
+    let protect = "[sources.etcd]\nendpoints = [\"http://127.0.0.1:2379\"]\n\
+        protect = [\"routes/chat\"]\n";
+    assert_eq!(apply(protect, open).0, 1, "the file protects it");
+    let guarded = r#"{"path": "/open", "function": "chat", "authenticate": ["users"]}"#;
+    let (routes, warned) = apply(protect, guarded);
+    assert!(routes == 2 && !warned.contains(wanted), "{warned}");
+    // The file alone has functions.
+    let unknown = r#"{"path": "/open", "function": "other"}"#;
+    assert_eq!(apply("", unknown).0, 1);
+}

@@ -128,6 +128,7 @@ impl World {
             directory: Path::new(""),
             own: self.base.own_addresses(),
             broker: self.base.broker.as_ref(),
+            functions: &self.base.functions,
             outside: &|_| &Nothing,
             protection: &FileProtection::new(&self.base),
         };

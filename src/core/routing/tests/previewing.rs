@@ -212,7 +212,9 @@ fn live_sessions_are_counted_by_their_keys() {
         .iter()
         .map(|route| match trial.action(route) {
             Action::Forward(upstream) => (route.name().to_string(), upstream.name().to_string()),
-            Action::Redirect(_) | Action::Static(..) => panic!("it forwards"),
+            Action::Redirect(_) | Action::Static(..) | Action::Function(..) => {
+                panic!("it forwards")
+            }
         })
         .collect();
     assert_eq!(targets["a"], "other");

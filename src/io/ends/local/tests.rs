@@ -32,6 +32,31 @@ fn end(drops: bool, connected: bool) -> (LocalEnd, DriverEnd) {
     (LocalEnd::publishing(sender(drops), outlet), driver)
 }
 
+/// What another process makes of a state, once the session is its own.
+fn from_state(state: LocalState, outlet: &Arc<Outlet>) -> LocalEnd {
+    #[derive(Debug)]
+    struct None;
+
+    impl Functions for None {
+        fn begin(&self, _: &Arc<Caller>) {}
+
+        fn message(&self, _: &Arc<Caller>, _: ClientMessage) -> tokio::task::JoinHandle<Called> {
+            tokio::spawn(async { Called::Done })
+        }
+
+        fn disconnect(&self, _: &Arc<Caller>, _: End) {}
+    }
+
+    let functions: Arc<dyn Functions> = Arc::new(None);
+    let services = EndServices {
+        outlet,
+        functions: &functions,
+    };
+    let mut end = LocalEnd::from_state(state, &services);
+    end.set_packed(false);
+    end
+}
+
 fn set_connected(driver: &DriverEnd, connected: bool) {
     let set = |status: &mut crate::io::broker::BrokerStatus| status.connected = connected;
     driver.status.send_modify(set);
@@ -139,7 +164,7 @@ async fn a_client_that_may_only_listen_is_closed_when_it_sends() {
     let state = serde_json::to_vec(&end.state()).expect("plain data");
     let state = serde_json::from_slice(&state).expect("its own format");
     let outlet = Arc::new(Outlet::new([Counter::noop(), Counter::noop()]));
-    end = LocalEnd::from_state(state, &outlet);
+    end = from_state(state, &outlet);
     let frames = [text("one"), text("two")].concat();
     end.write_all(&frames).await.expect("it is taken");
     let (code, reason) = Loss::NotAllowed.close();
@@ -160,7 +185,7 @@ async fn i1_only_a_message_that_was_not_offered_goes_to_another_process() {
     outlet.open(broker);
     set_connected(&next_driver, true);
     set_connected(&driver, true);
-    let mut new = LocalEnd::from_state(state, &Arc::new(outlet));
+    let mut new = from_state(state, &Arc::new(outlet));
     let mut cx = Context::from_waker(Waker::noop());
     let mut bytes = [0; 64];
     let read = Pin::new(&mut new).poll_read(&mut cx, &mut ReadBuf::new(&mut bytes));

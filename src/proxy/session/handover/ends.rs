@@ -1,12 +1,9 @@
 //! Ends of a session that are more than a socket, for another process.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use crate::io::broker::Outlet;
 use crate::io::carrier::Carrier;
-use crate::io::ends::{EventState, EventStream, LocalEnd, LocalState};
+use crate::io::ends::{EndServices, EventState, EventStream, LocalEnd, LocalState};
 
 /// What the ends of a session are beside their sockets.
 #[derive(Default, Serialize, Deserialize)]
@@ -37,12 +34,14 @@ impl Ends {
         self,
         mut client: Carrier,
         backend: Option<Carrier>,
-        outlet: &Arc<Outlet>,
+        services: &EndServices<'_>,
     ) -> (Carrier, Option<Carrier>) {
         if let Some(events) = self.events {
             client = Carrier::Events(Box::new(EventStream::from_state(client, events)));
         }
-        let local = self.local.map(|local| LocalEnd::from_state(local, outlet));
+        let local = self
+            .local
+            .map(|local| LocalEnd::from_state(local, services));
         let local = local.map(|local| Carrier::Local(Box::new(local)));
         (client, backend.or(local))
     }

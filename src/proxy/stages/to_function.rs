@@ -1,0 +1,183 @@
+//! The stage "connect" of a route with a function: the function is asked whether the session may
+//! begin, and gets what its client sends.
+
+use std::sync::{Arc, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use crate::base::names::FunctionName;
+use crate::config::snapshot::Dialect;
+use crate::core::functions::aws::MESSAGE_MAX;
+use crate::core::functions::connection::Connection;
+use crate::core::http::forwarded::SESSILE_SESSION;
+use crate::core::wire::handshake::{self, Granted, Upgrade};
+use crate::io::ends::{Caller, Kept, LocalEnd};
+use crate::proxy::functions::connecting::{Accepted, Connecting, Verdict};
+use crate::proxy::functions::error::CallError;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::request::placed::Placed;
+use crate::proxy::stages::answer::Answer;
+use crate::proxy::stages::backend_headers::backend_headers;
+use crate::proxy::stages::local_grant::{check_open, grant_local};
+use crate::proxy::stages::pass_on::add_cookie;
+use crate::proxy::stages::session_setup::setup;
+use crate::proxy::stages::upgrade::note_not_subscribed;
+
+/// Largest message in a CloudEvent, as Azure has it for its frames.
+const CLOUD_EVENT_MAX: u64 = 1 << 20;
+/// Longest `User-Agent` in events.
+const AGENT_MAX: usize = 512;
+
+/// Asks the function, and grants the session if it agrees.
+///
+/// # Errors
+/// When it is no WebSocket, the gateway stops, or the function does not agree.
+pub(crate) async fn to_function(
+    mut placed: Placed<'_>,
+    head: Parts,
+    offer: Option<&Upgrade>,
+) -> Result<Answer, Refusal> {
+    let received = placed.received;
+    let offer = offer.ok_or(Refusal::OnlySessions)?;
+    check_open(received)?;
+    let message_max = message_max(&placed);
+    received.progress.set_upgrading(true);
+    let asked = ask(&placed, head, offer).await;
+    received.progress.set_upgrading(asked.is_ok());
+    let (caller, accepted) = asked?;
+    let fields = fields(&placed, offer, accepted.subprotocol.as_ref());
+    let subprotocol = fields.get(SEC_WEBSOCKET_PROTOCOL);
+    let subprotocol = subprotocol.and_then(|name| name.to_str().ok());
+    caller
+        .kept
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .subprotocol = subprotocol.map(str::to_owned);
+    // From here on the function gets the end of the session, even if it does not begin.
+    let services = received.connection.worker.end_services();
+    let end = LocalEnd::calling(Arc::new(caller), Arc::clone(services.functions));
+    check_open(received)?;
+    placed.groups.extend(accepted.groups);
+    let granted = Granted {
+        subprotocol: subprotocol.map(Into::into),
+        compressed: false,
+        extensions: Vec::new(),
+    };
+    note_not_subscribed(&placed);
+    let mut setup = setup(&placed, &granted, None, &Bytes::new());
+    let rules = &mut setup.client_rules;
+    rules.message_bytes = rules.message_bytes.min(message_max);
+    rules.frame_bytes = rules.frame_bytes.min(message_max);
+    Ok(grant_local(placed, (&granted, fields), (setup, end), None))
+}
+
+/// Asks whether the session may begin.
+async fn ask(
+    placed: &Placed<'_>,
+    head: Parts,
+    offer: &Upgrade,
+) -> Result<(Caller, Accepted), Refusal> {
+    let received = placed.received;
+    let worker = &received.connection.worker;
+    let name = placed.route.function().expect("the route has a function");
+    let caller = caller(placed, name, &head.headers);
+    let fields = backend_headers(placed, head.headers, true);
+    let query = query(&placed.target);
+    let timeouts = &placed.route.config.timeouts;
+    let until = Instant::from_std(received.arrived) + timeouts.handshake;
+    let step = received.step("connect");
+    let principal = placed.principal.as_ref();
+    let subprotocols: Vec<_> = offer.subprotocols().collect();
+    let request = Connecting {
+        headers: &fields,
+        query: &query,
+        claims: principal.map(|one| &one.claims.0),
+        subprotocols: &subprotocols,
+    };
+    let asked = timeout_at(until, worker.functions.connect(&caller, request)).await;
+    drop(step);
+    let verdict = asked.map_err(|_| Refusal::TimedOut)?;
+    match verdict.map_err(refusal)? {
+        Verdict::Accepted(accepted) => Ok((caller, accepted)),
+        Verdict::Refused(status) => Err(Refusal::FunctionRefused(status)),
+    }
+}
+
+fn refusal(error: CallError) -> Refusal {
+    Refusal::Function(Box::new(error))
+}
+
+/// Largest message of a client that fits into an event.
+fn message_max(placed: &Placed<'_>) -> u64 {
+    let name = placed.route.function().expect("the route has a function");
+    let config = placed.received.generation.table.function(name);
+    match config.map(|config| config.dialect) {
+        Some(Dialect::Cloudevents) => CLOUD_EVENT_MAX,
+        Some(Dialect::Aws) | None => MESSAGE_MAX,
+    }
+}
+
+fn caller(placed: &Placed<'_>, name: &FunctionName, fields: &HeaderMap) -> Caller {
+    let received = placed.received;
+    let table = &received.generation.table;
+    let stage = table.function(name).map(|config| Arc::clone(&config.stage));
+    let agent = fields.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent = agent.map(|agent| &agent[..agent.floor_char_boundary(AGENT_MAX)]);
+    let since = received.started.duration_since(UNIX_EPOCH);
+    let millis = since.unwrap_or_default().as_millis();
+    let principal = placed.principal.as_ref();
+    let id = received.id.encode();
+    Caller {
+        function: name.clone(),
+        connection: Connection {
+            id: String::from_utf8_lossy(&id).into(),
+            api_id: name.as_str().into(),
+            stage: stage.unwrap_or_default(),
+            domain_name: received.host.as_str().into(),
+            connected_at: u64::try_from(millis).unwrap_or(u64::MAX),
+            source_ip: received.client.address.to_string().into(),
+            user_agent: agent.map(Into::into),
+            authorizer: principal.map(|one| Connection::authorizer(&one.subject, &one.claims.0)),
+        },
+        kept: Kept {
+            user: principal.map(|one| one.subject.to_string()),
+            ..Kept::default()
+        }
+        .into(),
+        turn: Mutex::default(),
+    }
+}
+
+/// Names and values of the query of a target, decoded.
+fn query(target: &str) -> Vec<(String, String)> {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    pairs
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect()
+}
+
+/// The fields of the 101. No extension is accepted, so nothing is compressed.
+fn fields(placed: &Placed<'_>, offer: &Upgrade, chosen: Option<&HeaderValue>) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    handshake::set_upgrade(&mut fields);
+    let plain = |bytes: &[u8]| HeaderValue::from_bytes(bytes).expect("base64 stands in a header");
+    fields.insert(
+        SEC_WEBSOCKET_ACCEPT,
+        plain(&handshake::accept_key(offer.key())),
+    );
+    fields.insert(&SESSILE_SESSION, plain(&placed.received.id.encode()));
+    // Clients fail a 101 with a subprotocol that they have not offered.
+    let chosen = chosen.filter(|chosen| offer.subprotocols().any(|name| *chosen == name));
+    if let Some(name) = chosen.or(placed.subprotocol.as_ref()) {
+        fields.insert(SEC_WEBSOCKET_PROTOCOL, name.clone());
+    }
+    add_cookie(&mut fields, placed);
+    fields
+}
