@@ -273,6 +273,16 @@ pub(super) fn of_route(
         );
         return None;
     }
+    if model.sse.is_some() {
+        at.key("sse").fault_key(
+            "clients that only listen would come past the function, which is not asked for them",
+            Some(
+                "give them a route of their own, with `upstream` or `upstream = \"broker\"`"
+                    .to_owned(),
+            ),
+        );
+        return None;
+    }
     if !whole.functions.contains_key(name) && !at.top("functions", name).is_explained() {
         let names = whole.functions.keys().map(String::as_str);
         let what = format!("unknown function `{name}`");

@@ -309,7 +309,9 @@ fn revocations(root: &Scope<'_>, model: &Model) -> Option<Revocations> {
 
 fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
     let at = root.key("routes");
-    if model.routes.is_empty() && !at.is_explained() {
+    let kubernetes = model.sources.kubernetes.as_ref();
+    let elsewhere = kubernetes.is_some_and(|source| source.gateway.is_some());
+    if model.routes.is_empty() && !elsewhere && !at.is_explained() {
         root.warn("there are no routes, so every request would be answered with 404");
     }
     at.distinct(

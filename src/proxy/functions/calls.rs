@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -143,8 +144,12 @@ impl Functions for FunctionCalls {
     }
 
     fn disconnect(&self, caller: &Arc<Caller>, end: End) {
+        // A session that is dropped with its worker has no runtime any more.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         let (this, caller, open) = (self.clone(), Arc::clone(caller), self.open());
-        drop(tokio::spawn(async move {
+        drop(runtime.spawn(async move {
             let _turn = caller.turn.lock().await;
             note(&caller, this.end_event(&caller, end).await);
             drop(open);
