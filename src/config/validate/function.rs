@@ -94,7 +94,10 @@ fn function(
             .fault_with(what, "use letters, digits, `-`, `_` and `.`");
     }
     let hub = word(at, "hub", model.hub.as_deref().or(name).unwrap_or_default());
-    let origin = word(at, "origin", model.origin.as_deref().unwrap_or(node));
+    let origin = match dialect {
+        Some(Dialect::Cloudevents) => word(at, "origin", model.origin.as_deref().unwrap_or(node)),
+        Some(Dialect::Aws) | None => Some(String::new()),
+    };
     let keys = at.key("secrets");
     keys.few(model.secrets.len(), SECRETS_MAX)?;
     let secrets = keys.each(&model.secrets, secret);
@@ -281,6 +284,11 @@ pub(super) fn of_route(
                     .to_owned(),
             ),
         );
+        return None;
+    }
+    if model.on_backend_loss == model::OnBackendLoss::Reconnect {
+        let reconnect = at.key("on_backend_loss");
+        reconnect.fault("the route has no backend, so it cannot reconnect to one");
         return None;
     }
     if !whole.functions.contains_key(name) && !at.top("functions", name).is_explained() {

@@ -136,8 +136,8 @@ impl Calling {
         };
         let called = ready!(Pin::new(call).poll(cx));
         self.under_way = None;
-        // The task ends only with its runtime.
-        Poll::Ready(called.unwrap_or(Called::Done))
+        // The task ends early with its runtime only, or by a panic.
+        Poll::Ready(called.unwrap_or(Called::Close(1011, "the call of the function ended")))
     }
 }
 

@@ -25,6 +25,9 @@ pub struct LocalEnd {
     backend: LocalBackend,
     answers: Answers,
     messages: Messages,
+    /// No further message is taken: the session goes to another process when the function has
+    /// answered.
+    rests: bool,
 }
 
 /// What becomes of messages of the client.
@@ -118,6 +121,7 @@ impl LocalEnd {
             backend: state.backend,
             answers: Answers::of(state.answers),
             messages,
+            rests: false,
         };
         this.set_packed(true);
         this
@@ -147,6 +151,12 @@ impl LocalEnd {
     /// Whether a function has a message of the client, whose answer only this process gets.
     pub fn is_calling(&self) -> bool {
         matches!(&self.messages, Messages::Called(calling) if calling.is_busy())
+    }
+
+    /// Whether further messages of the client wait. They do while the session waits to be handed
+    /// over; what the function has is answered.
+    pub fn set_rests(&mut self, rests: bool) {
+        self.rests = rests;
     }
 
     /// The session has begun: its client has the 101.
@@ -258,7 +268,11 @@ impl AsyncWrite for LocalEnd {
         let mut rest = &bytes[..bytes.len().min(STEP)];
         let offered = rest.len();
         // The client waits for its message: they stay in order, and only one is stored.
-        while !rest.is_empty() && this.poll_under_way(cx).is_ready() {
+        while !rest.is_empty()
+            && !this.rests
+            && this.poll_under_way(cx).is_ready()
+            && this.answers.poll_room(cx).is_ready()
+        {
             let read = this.backend.read(&mut rest, &mut this.answers.waiting);
             let read = read.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             if let Some(message) = read {

@@ -38,16 +38,15 @@ pub(super) async fn connect(
         query: request.query,
         stage_variables: &config.stage_variables,
     };
-    let json = aws::connect(&caller.connection, asked, ids(&id), clock::wall());
+    let json = || aws::connect(&caller.connection, asked, ids(&id), clock::wall());
     // A status of Lambda's Invoke API is none of the function's.
     let decides = config.sign.is_none();
     let judge = |answer: Response<Bytes>| match answer.status() {
         status if !status.is_success() && decides => Ok(Verdict::refused(status.as_u16())),
         _ => reply(&answer).map(verdict),
     };
-    requests
-        .send(config, event("connect", url, json), judge)
-        .await
+    let event = || event(url, json());
+    requests.send(config, "connect", event, judge).await
 }
 
 fn verdict(mut reply: Reply) -> Verdict {
@@ -114,15 +113,18 @@ async fn try_message(
         message: Some(&message_id),
         ..ids(request_id)
     };
-    let payload = match std::str::from_utf8(&payload) {
-        Ok(text) if is_text => Ok(text),
-        _ => Err(&*payload),
+    let event = move || {
+        let text = match std::str::from_utf8(&payload) {
+            Ok(text) if is_text => Ok(text),
+            _ => Err(&*payload),
+        };
+        event(
+            url,
+            aws::message(&caller.connection, key, text, ids, clock::wall()),
+        )
     };
-    let json = aws::message(&caller.connection, key, payload, ids, clock::wall());
     let judge = |answer: Response<Bytes>| reply(&answer);
-    let reply = requests
-        .send(config, event("message", url, json), judge)
-        .await?;
+    let reply = requests.send(config, "message", event, judge).await?;
     Ok(reply.body.filter(|_| replies))
 }
 
@@ -139,16 +141,17 @@ pub(super) async fn disconnect(
         code: end.code,
         reason: end.reason,
     };
-    let json = aws::disconnect(&caller.connection, end, ids(&new_id()), clock::wall());
+    let id = new_id();
+    let event = || {
+        let json = aws::disconnect(&caller.connection, end, ids(&id), clock::wall());
+        event(url, json)
+    };
     let judge = |answer: Response<Bytes>| reply(&answer).map(drop);
-    requests
-        .send(config, event("disconnect", url, json), judge)
-        .await
+    requests.send(config, "disconnect", event, judge).await
 }
 
-fn event<'e>(kind: &'static str, url: &'e str, json: Vec<u8>) -> Event<'e> {
+fn event(url: &str, json: Vec<u8>) -> Event<'_> {
     Event {
-        kind,
         url,
         fields: HeaderMap::new(),
         content_type: "application/json",

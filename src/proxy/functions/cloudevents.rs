@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Response};
 
 use crate::base::clock;
 use crate::base::message::Message;
@@ -21,8 +21,6 @@ use crate::proxy::functions::requests::{Event, Requests};
 const STATE: &str = "ce-connectionstate";
 /// Largest state of a session.
 const STATE_MAX: usize = 8 << 10;
-const ORIGIN: &str = "webhook-request-origin";
-const ALLOWED: &str = "webhook-allowed-origin";
 
 /// An event without its URL.
 struct Content {
@@ -145,11 +143,10 @@ async fn send<T>(
     judge: impl FnOnce(Response<Bytes>) -> Result<T, CallError>,
 ) -> Result<T, CallError> {
     let url = config.url.as_ref().ok_or(CallError::NoRoute)?;
-    may_send(requests, config, url).await?;
     let id = format!("{:032x}", fastrand::u128(..));
     let keys = config.secrets.iter().map(|key| key.reveal());
     let signature = signature(keys, &caller.connection.id);
-    let fields = {
+    let event = || {
         let kept = caller.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let of = Attributes {
             hub: &config.hub,
@@ -162,41 +159,14 @@ async fn send<T>(
             signature: signature.as_deref(),
             time: clock::wall(),
         };
-        cloudevents::fields(content.event, of)
-    };
-    let event = Event {
-        kind: content.kind,
-        url,
-        fields,
-        content_type: content.content_type,
-        body: content.body,
-    };
-    requests.send(config, event, judge).await
-}
-
-/// Asks once whether this gateway may send events ("abuse protection" of CloudEvents' web hooks,
-/// section 4). What is not allowed is asked again with the next event.
-async fn may_send(requests: &Requests, config: &Arc<Function>, url: &str) -> Result<(), CallError> {
-    let target = requests.target(config).await?;
-    let ask = async || {
-        let mut fields = HeaderMap::new();
-        let origin = HeaderValue::from_str(&config.origin).expect("a checked name");
-        fields.insert(HeaderName::from_static(ORIGIN), origin);
-        fields.insert("ce-awpsversion", HeaderValue::from_static("1.0"));
-        let asked = (Method::OPTIONS, url);
-        let answer = requests
-            .exchange(&target, asked, fields, Bytes::new())
-            .await?;
-        let allowed = answer.headers().get_all(ALLOWED).into_iter();
-        let allowed = allowed.filter_map(|list| list.to_str().ok());
-        let mut names = allowed.flat_map(|list| list.split(',')).map(str::trim);
-        match names.any(|name| name == "*" || name.eq_ignore_ascii_case(&config.origin)) {
-            true => Ok(()),
-            false => Err(CallError::NotAllowed(config.origin.to_string())),
+        Event {
+            url,
+            fields: cloudevents::fields(content.event, of),
+            content_type: content.content_type,
+            body: content.body,
         }
     };
-    target.allowed.get_or_try_init(ask).await?;
-    Ok(())
+    requests.send(config, content.kind, event, judge).await
 }
 
 fn success(answer: Response<Bytes>) -> Result<(), CallError> {

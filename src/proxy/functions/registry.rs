@@ -1,20 +1,23 @@
 //! The functions in use, as all workers share them: how many events each has, and its metrics.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::base::names::FunctionName;
 use crate::config::snapshot::{Function, UpstreamTls};
+use crate::core::routing::RoutingTable;
 use crate::io::client::{ClientError, ConnectError};
 use crate::io::tls::client::ClientTls;
-use crate::live::Live;
 use crate::telemetry::metrics::{FunctionMetrics, Metrics};
 
 /// The functions of a gateway.
 #[derive(Default)]
-pub struct FunctionRegistry(Mutex<HashMap<FunctionName, Arc<Target>>>);
+pub struct FunctionRegistry(Mutex<Entries>);
+
+/// By name, each with the newest of the equal configurations that it is for.
+type Entries = HashMap<FunctionName, (Arc<Function>, Arc<Target>)>;
 
 /// One function.
 #[derive(Debug)]
@@ -38,10 +41,10 @@ impl FunctionRegistry {
     pub(super) async fn of(
         &self,
         config: &Arc<Function>,
-        live: &Live,
         metrics: &Arc<Metrics>,
     ) -> Result<Arc<Target>, ClientError> {
-        if let Some(known) = self.known(config) {
+        let found = known(&mut self.lock(), config);
+        if let Some(known) = found {
             return Ok(known);
         }
         let needs_tls = {
@@ -55,8 +58,9 @@ impl FunctionRegistry {
             true => Some(tls(Arc::clone(config)).await?),
             false => None,
         };
+        let mut all = self.lock();
         // Another event may have made it meanwhile, and has permits of it.
-        if let Some(known) = self.known(config) {
+        if let Some(known) = known(&mut all, config) {
             return Ok(known);
         }
         let made = Arc::new(Target {
@@ -66,19 +70,32 @@ impl FunctionRegistry {
             metrics: FunctionMetrics::new(metrics, &config.name),
             config: Arc::clone(config),
         });
-        let table = live.table();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|name, _| table.function(name).is_some());
-        known.insert(config.name.clone(), Arc::clone(&made));
+        let entry = (Arc::clone(config), Arc::clone(&made));
+        all.insert(config.name.clone(), entry);
         Ok(made)
     }
 
-    fn known(&self, config: &Arc<Function>) -> Option<Arc<Target>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let target = known.get(&config.name)?;
-        let same = Arc::ptr_eq(&target.config, config) || target.config == *config;
-        same.then(|| Arc::clone(target))
+    /// Drops functions that are not in the table any more.
+    pub(super) fn tidy(&self, table: &RoutingTable) {
+        self.lock().retain(|name, _| table.function(name).is_some());
     }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The function that was made for an equal configuration. The newest is kept, so that it is
+/// compared once.
+fn known(all: &mut Entries, config: &Arc<Function>) -> Option<Arc<Target>> {
+    let (newest, target) = all.get_mut(&config.name)?;
+    if !Arc::ptr_eq(newest, config) {
+        if newest != config {
+            return None;
+        }
+        *newest = Arc::clone(config);
+    }
+    Some(Arc::clone(target))
 }
 
 async fn tls(config: Arc<Function>) -> Result<ClientTls, ClientError> {

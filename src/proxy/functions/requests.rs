@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use crate::base::clock;
 use crate::base::names::FunctionName;
-use crate::config::snapshot::Function;
+use crate::config::snapshot::{Dialect, Function};
+use crate::core::functions::cloudevents;
 use crate::core::http::loops;
 use crate::io::client::{self, Client, ClientError, ExchangeLimits};
 use crate::live::Live;
@@ -34,8 +35,6 @@ pub(super) struct Requests {
 
 /// An event for a function.
 pub(super) struct Event<'e> {
-    /// What metrics call it.
-    pub(super) kind: &'static str,
     pub(super) url: &'e str,
     pub(super) fields: HeaderMap,
     pub(super) content_type: &'static str,
@@ -65,23 +64,25 @@ impl Requests {
 
     /// Drops clients of functions that were replaced or removed, and their connections.
     pub(super) fn tidy(&self) {
+        self.registry.tidy(&self.live.table());
         let mut clients = self.clients();
         clients.retain(|_, (made_for, _)| made_for.strong_count() > 0);
     }
 
-    /// Sends an event when it is its turn, counts the outcome, and returns what `judge` makes of
+    /// Makes an event when it is its turn, sends it, counts the outcome as one of `kind`, and returns what `judge` makes of
     /// the answer.
     ///
     /// # Errors
     /// When there is no answer, and those of `judge`.
-    pub(super) async fn send<T>(
+    pub(super) async fn send<'e, T>(
         &self,
         config: &Arc<Function>,
-        event: Event<'_>,
+        kind: &'static str,
+        event: impl FnOnce() -> Event<'e>,
         judge: impl FnOnce(Response<Bytes>) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let target = self.target(config).await?;
-        let (kind, began) = (event.kind, clock::now());
+        let began = clock::now();
         let outcome = self.ask(&target, event).await.and_then(judge);
         let label = match &outcome {
             Ok(_) => "answered",
@@ -93,20 +94,27 @@ impl Requests {
     }
 
     /// What all workers share of a function.
-    pub(super) async fn target(&self, config: &Arc<Function>) -> Result<Arc<Target>, CallError> {
-        let target = self.registry.of(config, &self.live, &self.metrics).await?;
+    async fn target(&self, config: &Arc<Function>) -> Result<Arc<Target>, CallError> {
+        let target = self.registry.of(config, &self.metrics).await?;
         Ok(target)
     }
 
-    async fn ask(
+    async fn ask<'e>(
         &self,
         target: &Arc<Target>,
-        event: Event<'_>,
+        event: impl FnOnce() -> Event<'e>,
     ) -> Result<Response<Bytes>, CallError> {
         let config = &target.config;
         let permit = timeout(config.queue_timeout, target.permits.acquire()).await;
         let _permit = permit.ok().and_then(Result::ok).ok_or(CallError::Busy)?;
         let _in_flight = target.metrics.in_flight();
+        if config.dialect == Dialect::Cloudevents {
+            // Others may be asking, one after the other.
+            let allowed = timeout(config.timeout, self.allowed(target)).await;
+            allowed.map_err(|_| ClientError::TimedOut(config.timeout))??;
+        }
+        // Not before its turn: what waits has its message once.
+        let event = event();
         let kind = HeaderValue::from_static(event.content_type);
         let mut fields = event.fields;
         fields.insert(CONTENT_TYPE, kind);
@@ -115,8 +123,26 @@ impl Requests {
             .await
     }
 
+    /// Asks once whether this gateway may send events ("abuse protection" of CloudEvents' web hooks,
+    /// section 4). What is not allowed is asked again with the next event.
+    async fn allowed(&self, target: &Arc<Target>) -> Result<(), CallError> {
+        let config = &target.config;
+        let url = config.url.as_ref().ok_or(CallError::NoRoute)?;
+        let ask = async || {
+            let asked = (Method::OPTIONS, &**url);
+            let fields = cloudevents::preflight(&config.origin);
+            let answer = self.exchange(target, asked, fields, Bytes::new()).await?;
+            match cloudevents::is_allowed(answer.headers(), &config.origin) {
+                true => Ok(()),
+                false => Err(CallError::NotAllowed(config.origin.to_string())),
+            }
+        };
+        target.allowed.get_or_try_init(ask).await?;
+        Ok(())
+    }
+
     /// One request, which nothing bounds but the function's limits.
-    pub(super) async fn exchange(
+    async fn exchange(
         &self,
         target: &Arc<Target>,
         (method, url): (Method, &str),

@@ -30,9 +30,7 @@ use crate::core::session::staying::StayReason;
 use crate::core::session::transfer::FactsState;
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
-use crate::io::handover::{
-    SESSION_STATE_MAX, STATE_DETAILS, STATE_ENDS, STATE_FUNCTIONS, STATE_TLS,
-};
+use crate::io::handover::{SESSION_STATE_MAX, STATE_DETAILS};
 use crate::io::net::socket::Socket;
 use crate::io::relay::{OwnState, Relay, RelayState, Side};
 use crate::live::{
@@ -42,7 +40,7 @@ use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
 use crate::proxy::context::worker::{Worker, WorkerPhase};
-use crate::proxy::session::handover::ends::Ends;
+use crate::proxy::session::handover::ends::{Ends, check_carriers, set_rests};
 use crate::proxy::session::handover::rebuild::{RebuildError, attach};
 use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
@@ -186,6 +184,10 @@ pub(crate) fn resume(sessions: &Sessions, slice: Slice) -> Sliced<()> {
         for session in &found {
             if session.ownership.get() == Ownership::Stays {
                 session.ownership.set(Ownership::Here);
+            }
+            let mut relay = session.relay.borrow_mut();
+            if set_rests(&mut relay, false) {
+                relay.wake();
             }
         }
     })
@@ -365,10 +367,8 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
     let state = relay
         .state(sessions.worker().tick())
         .ok_or(StayReason::Ending)?;
+    check_carriers(&mut relay, reads)?;
     let (client, backend) = relay.streams();
-    for carrier in [Some(client), backend].into_iter().flatten() {
-        check_carrier(carrier, reads)?;
-    }
     let client_socket = client.socket().ok_or(StayReason::Sockets)?;
     let client_socket = duplicate(session, client_socket)?;
     let backend_socket = backend.and_then(Carrier::socket);
@@ -446,24 +446,6 @@ fn duplicate(session: &Session, socket: &Socket) -> Result<OwnedFd, StayReason> 
         tracing::warn!(session = %session.id, %error, "a session stays");
         StayReason::Sockets
     })
-}
-
-/// Whether a process that reads states of this version can go on with a stream.
-fn check_carrier(carrier: &Carrier, reads: u32) -> Result<(), StayReason> {
-    match carrier {
-        Carrier::Plain(_) => Ok(()),
-        Carrier::Tls(_) if reads >= STATE_TLS => Ok(()),
-        Carrier::Tls(_) => Err(StayReason::TlsNotUnderstood),
-        Carrier::TlsServer(_) | Carrier::TlsClient(_) => Err(StayReason::TlsOfRustls),
-        Carrier::Local(_) | Carrier::Events(_) if reads < STATE_ENDS => Err(StayReason::Refused),
-        Carrier::Local(end) if end.calls_function() && reads < STATE_FUNCTIONS => {
-            Err(StayReason::Refused)
-        }
-        // Its answer would come to this process.
-        Carrier::Local(end) if end.is_calling() => Err(StayReason::FunctionAnswers),
-        Carrier::Local(_) => Ok(()),
-        Carrier::Events(events) => check_carrier(events.inner(), reads),
-    }
 }
 
 /// What only processes that read [`STATE_DETAILS`] get. The round trips of pings are not among it:

@@ -17,7 +17,7 @@ use crate::core::functions::aws::MESSAGE_MAX;
 use crate::core::functions::connection::Connection;
 use crate::core::http::forwarded::SESSILE_SESSION;
 use crate::core::wire::handshake::{self, Granted, Upgrade};
-use crate::io::ends::{Caller, Kept, LocalEnd};
+use crate::io::ends::{Caller, End, Kept, LocalEnd};
 use crate::proxy::functions::connecting::{Accepted, Connecting, Verdict};
 use crate::proxy::functions::error::CallError;
 use crate::proxy::refusal::Refusal;
@@ -102,7 +102,18 @@ async fn ask(
     };
     let asked = timeout_at(until, worker.functions.connect(&caller, request)).await;
     drop(step);
-    let verdict = asked.map_err(|_| Refusal::TimedOut)?;
+    let Ok(verdict) = asked else {
+        // It may have accepted, or may still do so.
+        let end = End {
+            code: 1006,
+            reason: "the handshake took too long",
+        };
+        worker
+            .end_services()
+            .functions
+            .disconnect(&Arc::new(caller), end);
+        return Err(Refusal::TimedOut);
+    };
     match verdict.map_err(refusal)? {
         Verdict::Accepted(accepted) => Ok((caller, accepted)),
         Verdict::Refused(status) => Err(Refusal::FunctionRefused(status)),

@@ -45,6 +45,24 @@ async fn i1_a_hand_over_waits_for_an_answer() {
     drop(client);
 }
 
+/// Its next message waits for the next process.
+#[tokio::test]
+async fn i1_a_client_that_does_not_wait_for_replies_is_handed_over() {
+    const MESSAGES: usize = 500;
+    let mut world = World::start_by("", true).await;
+    let mut client = world.enter("ann").await;
+    for number in 0..MESSAGES {
+        client.send(number.to_string()).await;
+    }
+    let new = world.gateway.succeed().await;
+    world.gateway.wait_for_exit().await;
+    for number in 0..MESSAGES {
+        assert_eq!(client.receive_text().await, format!("what is {number}?"));
+    }
+    assert_eq!(new.sessions_live(), 1);
+    drop(client);
+}
+
 #[tokio::test]
 async fn the_function_gets_the_ends_of_a_shutdown() {
     let mut world = World::start("").await;

@@ -134,6 +134,34 @@ async fn i7_a_handler_that_does_not_allow_the_gateway_gets_no_events() {
     assert!(hub.log().await.is_empty());
 }
 
+/// One that never says whether it takes events holds up each handshake once.
+#[tokio::test]
+async fn i8_a_handler_that_does_not_answer_holds_up_no_queue() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let text = format!(
+        "[functions.chat]\ndialect = \"cloudevents\"\nurl = \"http://{}/\"\n\
+         timeout = \"1s\"\n\n[[routes]]\nname = \"chat\"\nfunction = \"chat\"\n\
+         timeouts = {{ handshake = \"1m\" }}\n",
+        silent.local_addr().expect("a bound socket")
+    );
+    let gateway = Gateway::start(&text).await;
+    let dials = (0..20).map(|_| Dial::new("/").connect(gateway.address()));
+    for refused in futures_util::future::join_all(dials).await {
+        assert_eq!(refused.err().map(|refused| refused.status), Some(504));
+    }
+    let labels = [
+        "function=\"chat\"",
+        "event=\"connect\"",
+        "outcome=\"timed_out\"",
+    ];
+    assert_eq!(
+        gateway.metric("sessile_function_calls_total", &labels),
+        20.0
+    );
+}
+
 /// Azure drops clients whose message is not taken.
 #[tokio::test]
 async fn a_failed_message_ends_the_session() {

@@ -93,12 +93,16 @@ pub fn fields(event: EventType, of: Attributes<'_>) -> HeaderMap {
         ("ce-signature", of.signature),
         ("ce-userid", of.user),
         ("ce-subprotocol", of.subprotocol),
-        ("ce-connectionstate", of.state),
     ];
     for (name, value) in optional {
         if let Some(value) = value {
             set(name, value);
         }
+    }
+    // As it came: what the function has written is what it reads.
+    let state = of.state.and_then(|state| HeaderValue::from_str(state).ok());
+    if let Some(state) = state {
+        fields.insert("ce-connectionstate", state);
     }
     fields
 }

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 use crate::base::group::GroupName;
 use crate::base::message::Message;
 
+/// Longest name of a user, which stands in a field of all further events.
+const USER_MAX: usize = 1 << 10;
 /// Groups that an answer may add.
 const GROUPS_MAX: usize = 64;
 
@@ -41,6 +43,13 @@ pub fn connect_answer(body: &[u8]) -> Result<ConnectAnswer, serde_json::Error> {
     }
     let object: Map<String, Value> = serde_json::from_slice(body)?;
     let body: ConnectBody = serde_json::from_value(Value::Object(object))?;
+    if body
+        .user_id
+        .as_ref()
+        .is_some_and(|user| user.len() > USER_MAX)
+    {
+        return Err(serde::de::Error::custom("`userId` is longer than 1 KiB"));
+    }
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let groups = body.groups.unwrap_or_default();
     let groups = groups.iter().filter_map(|name| GroupName::parse(name).ok());
@@ -91,6 +100,8 @@ mod tests {
         let names: Vec<_> = answer.groups.iter().map(GroupName::as_str).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(answer.subprotocol, None);
+        let long = format!(r#"{{"userId": "{}"}}"#, "x".repeat(USER_MAX + 1));
+        assert!(connect_answer(long.as_bytes()).is_err(), "too long");
         for broken in ["x", "[]", r#"{"userId": 1}"#, r#"{"groups": "a"}"#] {
             assert!(connect_answer(broken.as_bytes()).is_err(), "{broken}");
         }

@@ -103,6 +103,44 @@ async fn a_function_gets_one_message_after_the_other_and_the_client_its_replies(
     read(&mut end, &data_frame(Opcode::Binary, &[0], None)).await;
 }
 
+/// One that does not read has one reply, and sends no further message.
+#[tokio::test]
+async fn i8_a_client_that_does_not_read_its_replies_is_held_up() {
+    let (mut end, fake) = end();
+    end.write_all(&text("one")).await.expect("it is taken");
+    let (_, answer) = fake.take().expect("a call");
+    let long = "x".repeat(8 << 10);
+    let reply = Called::Reply(Message::Text(long.as_str().into()));
+    answer.send(reply).expect("it waits");
+    tokio::task::yield_now().await;
+    let two = text("two");
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let next = tokio::io::AsyncWrite::poll_write(Pin::new(&mut end), &mut cx, &two);
+    assert!(next.is_pending() && fake.take().is_none());
+    read(&mut end, &data_frame(Opcode::Text, long.as_bytes(), None)).await;
+    end.write_all(&two).await.expect("it is taken");
+    assert!(fake.take().is_some());
+}
+
+/// A client that does not wait for replies goes to the next process, too.
+#[tokio::test]
+async fn i1_a_session_that_rests_takes_no_further_message() {
+    let (mut end, fake) = end();
+    end.write_all(&text("one")).await.expect("it is taken");
+    let (_, answer) = fake.take().expect("a call");
+    end.set_rests(true);
+    answer.send(Called::Done).expect("it waits");
+    tokio::task::yield_now().await;
+    let two = text("two");
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let next = tokio::io::AsyncWrite::poll_write(Pin::new(&mut end), &mut cx, &two);
+    assert!(next.is_pending() && fake.take().is_none());
+    assert!(!end.is_calling(), "it can go");
+    end.set_rests(false);
+    end.write_all(&two).await.expect("it is taken");
+    assert!(fake.take().is_some());
+}
+
 #[tokio::test]
 async fn a_function_that_is_busy_ends_the_session() {
     let (mut end, fake) = end();

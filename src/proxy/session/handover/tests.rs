@@ -3,6 +3,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::base::message::Message;
 use crate::core::relay::client_frame;
+use crate::io::handover::STATE_TLS;
 use crate::io::relay::{QueueBounds, WhenFull};
 use crate::proxy::tests::session::{self, FROM_CLIENT, ROUTES, is_silent, settle};
 use crate::proxy::tests::{Fixture, run};

@@ -21,7 +21,7 @@ fn of(connection: &Connection) -> Attributes<'_> {
         origin: "gateway.example.com",
         connection,
         user: Some("Zoë \"Z\" 100%"),
-        state: None,
+        state: Some("e30=%20"),
         subprotocol: Some("json"),
         id: "7",
         signature: Some("sha256=00"),
@@ -36,6 +36,7 @@ fn an_event_has_the_attributes_of_web_pubsub() {
     let expected = [
         ("ce-awpsversion", "1.0"),
         ("ce-connectionid", "01SESSION"),
+        ("ce-connectionstate", "e30=%20"),
         ("ce-eventname", "message"),
         ("ce-hub", "chat"),
         ("ce-id", "7"),
