@@ -69,8 +69,8 @@ impl Requests {
         clients.retain(|_, (made_for, _)| made_for.strong_count() > 0);
     }
 
-    /// Makes an event when it is its turn, sends it, counts the outcome as one of `kind`, and returns what `judge` makes of
-    /// the answer.
+    /// Makes an event when it is its turn, sends it, counts the outcome as one of `kind`, and
+    /// returns what `judge` makes of the answer.
     ///
     /// # Errors
     /// When there is no answer, and those of `judge`.
@@ -123,8 +123,8 @@ impl Requests {
             .await
     }
 
-    /// Asks once whether this gateway may send events ("abuse protection" of CloudEvents' web hooks,
-    /// section 4). What is not allowed is asked again with the next event.
+    /// Asks once whether this gateway may send events ("abuse protection" of CloudEvents' web
+    /// hooks, section 4). What is not allowed is asked again with the next event.
     async fn allowed(&self, target: &Arc<Target>) -> Result<(), CallError> {
         let config = &target.config;
         let url = config.url.as_ref().ok_or(CallError::NoRoute)?;

@@ -1,5 +1,5 @@
-//! Whether a function takes events of a gateway ("abuse protection" of CloudEvents' web hooks, section
-//! 4).
+//! Whether a function takes events of a gateway ("abuse protection" of CloudEvents' web hooks,
+//! section 4).
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
