@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::{digest, hmac};
 
+use crate::base::text::hex;
+
 /// The name of the scheme.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
@@ -99,13 +101,6 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
 fn sign(key: &[u8], bytes: &[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     hmac::sign(&key, bytes).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

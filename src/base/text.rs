@@ -1,4 +1,4 @@
-//! Text of strangers on its way to a terminal or a log.
+//! Text of strangers on its way to a terminal or a log, and bytes as text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,6 +16,16 @@ pub fn steers(character: char) -> bool {
                 | '\u{feff}'
                 | '\u{fff9}'..='\u{fffb}'
         )
+}
+
+/// Two hexadecimal digits for each byte, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes everything");
+            text
+        })
 }
 
 /// JSON with each terminal control character escaped. Such characters occur only in strings, except
@@ -40,6 +50,12 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_have_two_digits_each() {
+        assert_eq!(hex(&[0, 0x0f, 0xff]), "000fff");
+        assert_eq!(hex(&[]), "");
+    }
 
     #[test]
     fn escaped_json_is_the_same_json_and_steers_nothing() {

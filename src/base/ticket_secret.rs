@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use crate::base::text::hex;
+
 /// Bytes of a secret.
 pub const SECRET_BYTES: usize = 32;
 /// Secrets of one source at most.
@@ -53,10 +55,7 @@ impl TicketSecret {
         hash.update(b"sessile ticket key fingerprint");
         hash.update(&*self.0);
         let hash = hash.finish();
-        hash.as_ref()[..4]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&hash.as_ref()[..4])
     }
 }
 

@@ -9,17 +9,16 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::base::addr::OwnAddresses;
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::config::key_set::{KeyFault, KeySet};
-use crate::config::snapshot::{JwksUrl, UpstreamTls};
+use crate::config::snapshot::JwksUrl;
 use crate::core::auth::{KeyRefresh, ReadKeys};
-use crate::io::client::{self, Client, ClientError, ConnectError, ExchangeLimits};
-use crate::io::tls::client::ClientTls;
+use crate::io::client::{self, Client, ClientError, ExchangeLimits, server_tls};
 use crate::live::Live;
 use crate::telemetry::metrics::NodeMetrics;
 
@@ -161,14 +160,7 @@ async fn read(
 
 impl KeyClient {
     async fn new(source: &JwksUrl, secure: bool, own: &OwnAddresses) -> Result<Self, ClientError> {
-        let tls = UpstreamTls {
-            ca: source.ca.clone(),
-            server_name: None,
-        };
-        // Reading the roots of the system takes files.
-        let tls = spawn_blocking(move || secure.then(|| ClientTls::new(&tls)).transpose()).await;
-        let tls = tls.expect("reading roots does not panic");
-        let tls = tls.map_err(ConnectError::from)?;
+        let tls = server_tls(secure, source.ca.clone()).await?;
         Ok(Self {
             client: Client::new(tls, own.clone(), LIMITS.time),
             since: clock::now(),

@@ -11,12 +11,10 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
 use crate::base::addr::OwnAddresses;
-use crate::config::snapshot::{Tracing, UpstreamTls};
-use crate::io::client::{self, Client, ClientError, ConnectError, ExchangeLimits};
-use crate::io::tls::client::ClientTls;
+use crate::config::snapshot::Tracing;
+use crate::io::client::{self, Client, ClientError, ExchangeLimits, server_tls};
 use crate::telemetry::traces::{Handshake, Tracer};
 
 /// Handshakes in one request.
@@ -108,14 +106,7 @@ async fn export(
 
 async fn connect(config: &Tracing, own: &OwnAddresses) -> Result<Client, ClientError> {
     let secure = config.endpoint.starts_with("https:");
-    let tls = UpstreamTls {
-        ca: config.ca.clone(),
-        server_name: None,
-    };
-    // Reading the roots of the system takes files.
-    let tls = spawn_blocking(move || secure.then(|| ClientTls::new(&tls)).transpose()).await;
-    let tls = tls.expect("reading roots does not panic");
-    let tls = tls.map_err(ConnectError::from)?;
+    let tls = server_tls(secure, config.ca.clone()).await?;
     Ok(Client::new(tls, own.clone(), LIMITS.time))
 }
 

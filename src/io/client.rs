@@ -5,11 +5,13 @@
 //! A connection is kept for the next request if the exchange ended well and neither side announced
 //! its end (`Connection: close`, HTTP/1.0, a body without a length). Every other one is closed.
 
+mod by_name;
 mod connector;
 mod stream;
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +23,15 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, connect::capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::base::addr::OwnAddresses;
+use crate::config::snapshot::UpstreamTls;
 use crate::io::client::connector::{Connector, History};
 use crate::io::tls::client::ClientTls;
 
+pub use crate::io::client::by_name::ClientsByName;
 pub use crate::io::client::connector::ConnectError;
 pub use crate::io::client::stream::Parts;
 
@@ -134,6 +139,24 @@ pub fn url(text: &str) -> Result<Uri, ClientError> {
         true => Ok(uri),
         false => Err(ConnectError::Url.into()),
     }
+}
+
+/// TLS to a server that the roots of the file `ca` verify, or those of the system; `None` unless
+/// `secure`. Roots are files, which are read on another thread.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn server_tls(
+    secure: bool,
+    ca: Option<PathBuf>,
+) -> Result<Option<ClientTls>, ClientError> {
+    let tls = UpstreamTls {
+        ca,
+        server_name: None,
+    };
+    let made = spawn_blocking(move || secure.then(|| ClientTls::new(&tls)).transpose()).await;
+    let made = made.expect("reading roots does not panic");
+    Ok(made.map_err(ConnectError::from)?)
 }
 
 impl Client {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::addr::unmapped;
 use crate::base::clock;
+use crate::base::text::hex;
 use crate::base::traffic::{PublishedCounts, Traffic};
 use crate::core::session::details::{Details, Move};
 use crate::live::{DirectionView, SessionView, fingerprint};
@@ -307,10 +308,7 @@ pub(in crate::admin) fn key_view(key: &[u8], details: &Details) -> KeyView {
             _ if placement.key_hidden || source.is_none() => format!("#{:08x}", fingerprint(key)),
             (Some(address), _) => unmapped(IpAddr::from(address)).to_string(),
             (None, Some(text)) => text.to_owned(),
-            (None, None) => {
-                let digits = key.iter().map(|byte| format!("{byte:02x}"));
-                format!("0x{}", digits.collect::<String>())
-            }
+            (None, None) => format!("0x{}", hex(key)),
         },
         source: source.map(str::to_owned),
         hidden: placement.key_hidden || source.is_none(),

@@ -265,17 +265,6 @@ pub(super) fn of_route(
     name: &str,
     whole: &Model,
 ) -> Option<Action> {
-    let others = [
-        ("upstream", model.upstream.is_some()),
-        ("redirect", model.redirect.is_some()),
-    ];
-    if let Some((other, _)) = others.into_iter().find(|(_, given)| *given) {
-        at.key("function").fault_key(
-            format!("a route has either `{other}` or `function`"),
-            Some("take one of them out".to_owned()),
-        );
-        return None;
-    }
     if model.sse.is_some() {
         at.key("sse").fault_key(
             "clients that only listen would come past the function, which is not asked for them",

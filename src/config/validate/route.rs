@@ -229,13 +229,14 @@ fn action(
     path: Option<&PathPattern>,
 ) -> Option<Action> {
     if let Some(files) = &model.static_files {
-        static_files::alone(at, model)?;
+        alone(at, model, "static")?;
         let authenticated = !model.authenticate.is_empty();
         let files = static_files::static_files(&at.key("static"), files, authenticated)?;
         let upstream = upstream::local(&at.key("static"), STATIC_UPSTREAM)?;
         return Some(Action::Static(Arc::new(files), Arc::new(upstream)));
     }
     if let Some(name) = &model.function {
+        alone(at, model, "function")?;
         return function::of_route(at, model, name, whole);
     }
     match (&model.upstream, &model.redirect) {
@@ -263,13 +264,7 @@ fn action(
         (None, Some(redirect)) => {
             edits::redirect(&at.key("redirect"), redirect, path).map(Action::Redirect)
         }
-        (Some(_), Some(_)) => {
-            at.key("redirect").fault_key(
-                "a route has either `upstream` or `redirect`",
-                Some("take one of them out".to_owned()),
-            );
-            None
-        }
+        (Some(_), Some(_)) => alone(at, model, "redirect").and(None),
         (None, None) => {
             let others = ["function", "redirect", "static"];
             if !others.iter().any(|key| at.key(key).is_explained()) {
@@ -281,6 +276,24 @@ fn action(
             None
         }
     }
+}
+
+/// Reports what a route cannot have beside `own`.
+fn alone(at: &Scope<'_>, model: &model::Route, own: &str) -> Option<()> {
+    let others = [
+        ("upstream", model.upstream.is_some()),
+        ("function", model.function.is_some()),
+        ("redirect", model.redirect.is_some()),
+    ];
+    let mut others = others.into_iter();
+    let other = others.find(|(other, given)| *given && *other != own);
+    if let Some((other, _)) = other {
+        at.key(own).fault_key(
+            format!("a route has either `{other}` or `{own}`"),
+            Some("take one of them out".to_owned()),
+        );
+    }
+    other.is_none().then_some(())
 }
 
 fn cache(at: &Scope<'_>, model: Option<&model::Cache>) -> Option<Option<CacheRules>> {

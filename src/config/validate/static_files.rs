@@ -13,23 +13,6 @@ const IMMUTABLE_MAX: usize = 64;
 /// A year, the longest that RFC 9111's authors had in mind.
 const IMMUTABLE: &str = "max-age=31536000, immutable";
 
-/// Reports what a route cannot have beside `static`.
-pub(super) fn alone(at: &Scope<'_>, model: &model::Route) -> Option<()> {
-    let others = [
-        ("upstream", model.upstream.is_some()),
-        ("function", model.function.is_some()),
-        ("redirect", model.redirect.is_some()),
-    ];
-    let other = others.into_iter().find(|(_, given)| *given);
-    if let Some((other, _)) = other {
-        at.key("static").fault_key(
-            format!("a route has either `{other}` or `static`"),
-            Some("take one of them out".to_owned()),
-        );
-    }
-    other.is_none().then_some(())
-}
-
 pub(super) fn static_files(
     at: &Scope<'_>,
     model: &model::StaticFiles,

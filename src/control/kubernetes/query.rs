@@ -10,21 +10,31 @@ const PAGE: &str = "100";
 /// A page of the list of a Service's slices; the first one without a token.
 pub(super) fn list(service: &KubernetesService, next: Option<&str>) -> String {
     let mut asked = selecting(service);
-    asked.append_pair("limit", PAGE);
-    if let Some(next) = next {
-        asked.append_pair("continue", next);
-    }
+    page(&mut asked, PAGE, next);
     slices(service, &mut asked)
 }
 
 /// A watch of a Service's slices from a version on, for so many seconds.
 pub(super) fn watch(service: &KubernetesService, version: &str, seconds: u64) -> String {
     let mut asked = selecting(service);
+    watching(&mut asked, version, seconds);
+    slices(service, &mut asked)
+}
+
+/// Asks for a page of a list.
+pub(super) fn page(asked: &mut Serializer<'_, String>, size: &str, next: Option<&str>) {
+    asked.append_pair("limit", size);
+    if let Some(next) = next {
+        asked.append_pair("continue", next);
+    }
+}
+
+/// Asks for a watch.
+pub(super) fn watching(asked: &mut Serializer<'_, String>, version: &str, seconds: u64) {
     asked.append_pair("watch", "1");
     asked.append_pair("allowWatchBookmarks", "true");
     asked.append_pair("resourceVersion", version);
     asked.append_pair("timeoutSeconds", &seconds.to_string());
-    slices(service, &mut asked)
 }
 
 /// The Service itself.

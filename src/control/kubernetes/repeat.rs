@@ -2,28 +2,16 @@
 //! again only when the API no longer keeps the version.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 
-use crate::base::backoff::Backoff;
 use crate::base::causes;
-use crate::base::clock;
-use crate::base::pace::Pace;
 use crate::config::kubernetes_service::{KubernetesService, ServicePort};
 use crate::control::kubernetes::access::{Access, AskError};
 use crate::control::kubernetes::query;
-use crate::control::kubernetes::stream::{self, Step, Watch};
-use crate::core::kubernetes::{Listed as _, Slices, port_name};
+use crate::control::kubernetes::stream::{self, Followed, Over, Rounds};
+use crate::core::kubernetes::{Slices, port_name};
 use crate::core::services::{Found, MEMBERS_MAX};
-
-/// Watches that end at once, in a row; further ones begin once in an interval.
-const BURST: u32 = 4;
-const INTERVAL: Duration = Duration::from_secs(1);
-/// Between attempts.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LAST: Duration = Duration::from_secs(5);
 
 /// What came of a list or a watch.
 #[derive(Debug)]
@@ -34,62 +22,37 @@ pub(super) struct Report {
     pub(super) back: bool,
 }
 
-/// What is known of a Service.
-struct Known {
-    slices: Slices,
-    /// The name of its port in the slices.
-    port: String,
-}
-
-/// Why a watch is over.
-enum Over {
-    /// Its time is.
-    Ended,
-    /// Its version is no longer kept.
-    Gone,
-    /// The follower has ended.
-    Unheard,
-}
-
 /// Follows for ever.
 pub(super) async fn repeat(
     service: KubernetesService,
     access: Arc<Access>,
     reports: mpsc::Sender<Report>,
 ) {
-    let mut pace = Pace::new(BURST, INTERVAL);
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
+    let mut rounds = Rounds::new();
     let mut known = None;
-    let mut back = false;
+    let (mut back, mut ended_well) = (false, true);
     loop {
-        sleep(pace.wait(clock::now())).await;
+        rounds.next(ended_well).await;
         let asked = Asked {
             service: &service,
             access: &access,
             reports: &reports,
         };
-        let wait = match asked.round(&mut known, back).await {
-            Ok(Over::Unheard) => return,
-            Ok(Over::Ended) => {
-                back = false;
-                backoff.reset();
-                Duration::ZERO
-            }
-            Ok(Over::Gone) => {
-                (known, back) = (None, true);
-                backoff.next(fastrand::f64())
-            }
+        let outcome = asked.round(&mut known, back).await;
+        ended_well = matches!(outcome, Ok(Over::Ended));
+        match outcome {
+            Ok(Over::Ended) => back = false,
+            Ok(Over::Gone) => (known, back) = (None, true),
             Err(error) => {
                 if error.needs_list() {
                     known = None;
                 }
-                if !asked.report(Err(causes::chain(&error)), false).await {
-                    return;
-                }
-                backoff.next(fastrand::f64())
+                asked.report(Err(causes::chain(&error)), false).await;
             }
-        };
-        sleep(wait).await;
+        }
+        if reports.is_closed() {
+            return;
+        }
     }
 }
 
@@ -100,24 +63,14 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// One watch, behind a list if nothing is known.
-    async fn round(&self, known: &mut Option<Known>, back: bool) -> Result<Over, AskError> {
+    async fn round(&self, known: &mut Option<Slices>, back: bool) -> Result<Over, AskError> {
         let port = self.port().await?;
-        let known = match known {
-            Some(known) => known,
-            None => known.insert(Known {
-                slices: match self.list().await {
-                    Err(error) if error.is_gone() => return Ok(Over::Gone),
-                    listed => listed?,
-                },
-                port: port.clone(),
-            }),
+        let round = Round {
+            asked: self,
+            port,
+            back,
         };
-        known.port = port;
-        if !self.report(found(self.service, known), back).await {
-            return Ok(Over::Unheard);
-        }
-        self.watch(known).await
+        stream::watch(self.access, &round, known).await
     }
 
     /// The name of the port in slices. A number is the Service's own, so that is asked.
@@ -127,30 +80,6 @@ impl Asked<'_> {
             port @ ServicePort::Number(_) => {
                 let object = self.access.get(&query::object(self.service)).await?;
                 Ok(port_name(&object, port)?)
-            }
-        }
-    }
-
-    async fn list(&self) -> Result<Slices, AskError> {
-        stream::list(self.access, |next| query::list(self.service, next)).await
-    }
-
-    async fn watch(&self, known: &mut Known) -> Result<Over, AskError> {
-        let seconds = self.access.settings.wait.as_secs().max(1);
-        let target = query::watch(self.service, known.slices.version(), seconds);
-        let mut watch = match Watch::begin(self.access, &target).await {
-            Err(error) if error.is_gone() => return Ok(Over::Gone),
-            begun => begun?,
-        };
-        loop {
-            match watch.next(&mut known.slices).await? {
-                Step::Ended => return Ok(Over::Ended),
-                Step::Gone => return Ok(Over::Gone),
-                Step::Changed => {
-                    if !self.report(found(self.service, known), false).await {
-                        return Ok(Over::Unheard);
-                    }
-                }
             }
         }
     }
@@ -166,9 +95,31 @@ impl Asked<'_> {
     }
 }
 
-/// The members by what is known.
-fn found(service: &KubernetesService, known: &Known) -> Result<Found, String> {
-    let Known { slices, port } = known;
+/// One watch.
+struct Round<'a> {
+    asked: &'a Asked<'a>,
+    /// The name of the Service's port in slices.
+    port: String,
+    back: bool,
+}
+
+impl Followed<Slices> for Round<'_> {
+    fn page(&self, next: Option<&str>) -> String {
+        query::list(self.asked.service, next)
+    }
+
+    fn watch(&self, version: &str, seconds: u64) -> String {
+        query::watch(self.asked.service, version, seconds)
+    }
+
+    async fn report(&self, known: &Slices, first: bool) -> bool {
+        let found = found(self.asked.service, known, &self.port);
+        self.asked.report(found, first && self.back).await
+    }
+}
+
+/// The members at a port.
+fn found(service: &KubernetesService, slices: &Slices, port: &str) -> Result<Found, String> {
     if !slices.has_port(port) && !slices.is_empty() {
         return Err(format!("no pod of `{service}` listens on its port"));
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::base::names::FunctionName;
+
 /// Largest context of an authorizer, as AWS has it, in bytes of its names and values.
 const AUTHORIZER_MAX: usize = 8 << 10;
 
@@ -14,8 +16,8 @@ const AUTHORIZER_MAX: usize = 8 << 10;
 pub struct Connection {
     /// The session's id, by which `/@connections/{id}` finds it.
     pub id: Arc<str>,
-    /// The name of the function's API.
-    pub api_id: Arc<str>,
+    /// Which function has its events.
+    pub function: FunctionName,
     /// The stage.
     pub stage: Arc<str>,
     /// The host that the client requested.

@@ -1,9 +1,18 @@
 //! What lists and watches have in common, whatever the kind of objects.
 
+use serde_json::Value;
+
+use crate::core::kubernetes::objects::{Event, Status};
+
+/// The status of a version that is no longer kept.
+const GONE: u16 = 410;
+/// Bytes of a resource version or of a token for the next page.
+pub(super) const TOKEN_LEN_MAX: usize = 16 << 10;
+
 /// What an event of a watch came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
-    /// A slice is new, differs or is gone.
+    /// An object is new, differs or is gone.
     Changed,
     /// Nothing but the version.
     Bookmark,
@@ -53,5 +62,58 @@ impl From<serde_json::Error> for AnswerFault {
             serde_json::error::Category::Eof => "it ends too early",
             _ => "no JSON",
         })
+    }
+}
+
+/// An event of a watch.
+pub(super) enum WatchEvent {
+    /// Of an object at this version.
+    Object { version: String, change: Change },
+    /// The watch is over.
+    Over(Happened),
+}
+
+/// What has happened to an object.
+pub(super) enum Change {
+    /// It is new, or differs.
+    Put(Value),
+    Delete(Value),
+    /// Only the version is new.
+    Nothing,
+}
+
+impl WatchEvent {
+    /// Reads a line of a watch.
+    ///
+    /// # Errors
+    /// When it is not as documented.
+    pub(super) fn read(line: &[u8]) -> Result<Self, AnswerFault> {
+        let event: Event = serde_json::from_slice(line)?;
+        if event.kind == "ERROR" {
+            let status: Status = serde_json::from_value(event.object)?;
+            return Ok(Self::Over(match status.code {
+                Some(GONE) => Happened::Gone,
+                _ => Happened::Failed(status.text()),
+            }));
+        }
+        let version = event.object.pointer("/metadata/resourceVersion");
+        let version = version.and_then(Value::as_str).map(str::to_owned);
+        let version = token(version)?.ok_or(AnswerFault::Form("no resourceVersion"))?;
+        let change = match event.kind.as_str() {
+            "ADDED" | "MODIFIED" => Change::Put(event.object),
+            "DELETED" => Change::Delete(event.object),
+            "BOOKMARK" => Change::Nothing,
+            _ => return Err(AnswerFault::Form("an event of an unknown type")),
+        };
+        Ok(Self::Object { version, change })
+    }
+}
+
+/// A token that is sent back as it came; an empty one is none.
+pub(super) fn token(text: Option<String>) -> Result<Option<String>, AnswerFault> {
+    let text = text.filter(|text| !text.is_empty());
+    match text.as_ref().is_some_and(|text| text.len() > TOKEN_LEN_MAX) {
+        true => Err(AnswerFault::Form("a version or a token of many bytes")),
+        false => Ok(text),
     }
 }

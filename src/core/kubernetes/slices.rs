@@ -7,23 +7,17 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::config::dns_name::is_name;
-use crate::core::kubernetes::objects::{
-    AddressType, Endpoint, Event, ListMeta, Slice, SliceList, Status,
-};
-use crate::core::kubernetes::{AnswerFault, Happened, Listed};
+use crate::core::kubernetes::listed::{AnswerFault, Change, Happened, Listed, WatchEvent, token};
+use crate::core::kubernetes::objects::{AddressType, Endpoint, ListMeta, Slice, SliceList};
 
 /// Slices of one Service.
 const SLICES_MAX: usize = 256;
-/// Bytes of a resource version or of a token for the next page.
-const TOKEN_LEN_MAX: usize = 16 << 10;
 /// Bytes of an id.
 const ID_LEN_MAX: usize = 255;
 /// Bytes of a zone.
 const ZONE_LEN_MAX: usize = 63;
 /// Bytes of a label.
 const TEXT_LEN_MAX: usize = 128;
-/// The status of a version that is no longer kept.
-pub(super) const GONE: u16 = 410;
 
 /// The slices of a Service at one version.
 #[derive(Clone, Default)]
@@ -123,42 +117,25 @@ impl Listed for Slices {
     }
 
     fn event(&mut self, line: &[u8]) -> Result<Happened, AnswerFault> {
-        let event: Event = serde_json::from_slice(line)?;
-        if event.kind == "ERROR" {
-            let status: Status = serde_json::from_value(event.object)?;
-            return Ok(match status.code {
-                Some(GONE) => Happened::Gone,
-                _ => Happened::Failed(status.text()),
-            });
-        }
-        let version = event.object.pointer("/metadata/resourceVersion");
-        let version = version.and_then(Value::as_str).map(str::to_owned);
-        let version = token(version)?.ok_or(AnswerFault::Form("no resourceVersion"))?;
-        let happened = match event.kind.as_str() {
-            "ADDED" | "MODIFIED" => {
-                self.put(serde_json::from_value(event.object)?)?;
+        let (version, change) = match WatchEvent::read(line)? {
+            WatchEvent::Object { version, change } => (version, change),
+            WatchEvent::Over(happened) => return Ok(happened),
+        };
+        let happened = match change {
+            Change::Put(object) => {
+                self.put(serde_json::from_value(object)?)?;
                 Happened::Changed
             }
-            "DELETED" => {
-                let name = event.object.pointer("/metadata/name");
+            Change::Delete(object) => {
+                let name = object.pointer("/metadata/name");
                 let name = name.and_then(Value::as_str).unwrap_or_default();
                 self.slices.remove(name);
                 Happened::Changed
             }
-            "BOOKMARK" => Happened::Bookmark,
-            _ => return Err(AnswerFault::Form("an event of an unknown type")),
+            Change::Nothing => Happened::Bookmark,
         };
         self.version = version;
         Ok(happened)
-    }
-}
-
-/// A token that is sent back as it came; an empty one is none.
-pub(super) fn token(text: Option<String>) -> Result<Option<String>, AnswerFault> {
-    let text = text.filter(|text| !text.is_empty());
-    match text.as_ref().is_some_and(|text| text.len() > TOKEN_LEN_MAX) {
-        true => Err(AnswerFault::Form("a version or a token of many bytes")),
-        false => Ok(text),
     }
 }
 

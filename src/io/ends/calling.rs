@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,6 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::base::message::Message;
-use crate::base::names::FunctionName;
 use crate::core::functions::connection::Connection;
 use crate::core::relay::ClientMessage;
 
@@ -19,16 +18,30 @@ use crate::core::relay::ClientMessage;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Caller {
-    /// Which function has them.
-    pub function: FunctionName,
     /// What all of them have in common.
     pub connection: Connection,
     /// What the function keeps with the session.
     #[serde(default)]
-    pub kept: std::sync::Mutex<Kept>,
+    kept: std::sync::Mutex<Kept>,
     /// Held while the function has an event of the session: it gets one after the other.
     #[serde(skip)]
     pub turn: Mutex<()>,
+}
+
+impl Caller {
+    /// A session that begins.
+    pub fn new(connection: Connection, kept: Kept) -> Self {
+        Self {
+            connection,
+            kept: kept.into(),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// What the function keeps with it. It must not be held over a wait.
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a function keeps with a session.
@@ -48,7 +61,7 @@ pub struct Kept {
 
 /// How a session ended, for its last event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct SessionEnd {
     /// The close code.
     pub code: u16,
     /// Why.
@@ -75,7 +88,7 @@ pub trait Functions: fmt::Debug + Send + Sync {
     fn message(&self, caller: &Arc<Caller>, message: ClientMessage) -> JoinHandle<Called>;
 
     /// The last event of a session; nothing waits for its outcome.
-    fn disconnect(&self, caller: &Arc<Caller>, end: End);
+    fn disconnect(&self, caller: &Arc<Caller>, end: SessionEnd);
 }
 
 /// What calls the function for one client.
@@ -84,7 +97,7 @@ pub(super) struct Calling {
     caller: Arc<Caller>,
     functions: Arc<dyn Functions>,
     under_way: Option<JoinHandle<Called>>,
-    end: End,
+    end: SessionEnd,
     /// Another process may have the session.
     packed: bool,
 }
@@ -95,7 +108,7 @@ impl Calling {
             caller,
             functions,
             under_way: None,
-            end: End {
+            end: SessionEnd {
                 code: 1006,
                 reason: "the session did not begin",
             },
@@ -120,7 +133,7 @@ impl Calling {
         self.packed = packed;
     }
 
-    pub(super) fn set_end(&mut self, end: End) {
+    pub(super) fn set_end(&mut self, end: SessionEnd) {
         self.end = end;
     }
 

@@ -13,7 +13,7 @@ use crate::core::relay::{ClientMessage, LocalBackend};
 use crate::core::wire::frame::{Opcode, data_frame};
 use crate::io::broker::{ClientPayload, Outlet, Sender};
 use crate::io::ends::answers::Answers;
-use crate::io::ends::calling::{Called, Caller, Calling, End, Functions};
+use crate::io::ends::calling::{Called, Caller, Calling, Functions, SessionEnd};
 use crate::io::ends::publishing::{Loss, Publishing};
 
 /// Bytes that are read at once: the answers to them are bounded too.
@@ -27,7 +27,7 @@ pub struct LocalEnd {
     messages: Messages,
     /// No further message is taken: the session goes to another process when the function has
     /// answered.
-    rests: bool,
+    paused: bool,
 }
 
 /// What becomes of messages of the client.
@@ -121,7 +121,7 @@ impl LocalEnd {
             backend: state.backend,
             answers: Answers::of(state.answers),
             messages,
-            rests: false,
+            paused: false,
         };
         this.set_packed(true);
         this
@@ -155,8 +155,8 @@ impl LocalEnd {
 
     /// Whether further messages of the client wait. They do while the session waits to be handed
     /// over; what the function has is answered.
-    pub fn set_rests(&mut self, rests: bool) {
-        self.rests = rests;
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// The session has begun: its client has the 101.
@@ -167,7 +167,7 @@ impl LocalEnd {
     }
 
     /// How the session ended, for a function.
-    pub fn set_end(&mut self, end: End) {
+    pub fn set_end(&mut self, end: SessionEnd) {
         if let Messages::Called(calling) = &mut self.messages {
             calling.set_end(end);
         }
@@ -269,7 +269,7 @@ impl AsyncWrite for LocalEnd {
         let offered = rest.len();
         // The client waits for its message: they stay in order, and only one is stored.
         while !rest.is_empty()
-            && !this.rests
+            && !this.paused
             && this.poll_under_way(cx).is_ready()
             && this.answers.poll_room(cx).is_ready()
         {

@@ -7,6 +7,6 @@ mod event_stream;
 mod local;
 mod publishing;
 
-pub use calling::{Called, Caller, End, Functions, Kept};
+pub use calling::{Called, Caller, Functions, Kept, SessionEnd};
 pub use event_stream::{EventState, EventStream};
 pub use local::{EndServices, LocalEnd, LocalState};

@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::snapshot::Dialect;
+use crate::config::snapshot::{Dialect, Function};
 use crate::core::relay::ClientMessage;
-use crate::io::ends::{Called, Caller, End, Functions};
+use crate::io::ends::{Called, Caller, Functions, SessionEnd};
 use crate::live::Live;
 use crate::proxy::functions::connecting::{Connecting, Verdict};
 use crate::proxy::functions::error::CallError;
 use crate::proxy::functions::registry::FunctionRegistry;
-use crate::proxy::functions::requests::Requests;
+use crate::proxy::functions::requests::{Call, Requests};
 use crate::proxy::functions::{aws, cloudevents};
 use crate::telemetry::metrics::Metrics;
 
@@ -57,11 +57,11 @@ impl FunctionCalls {
         caller: &Caller,
         request: Connecting<'_>,
     ) -> Result<Verdict, CallError> {
-        let requests = &self.0.requests;
-        let config = requests.config(&caller.function)?;
+        let config = self.config(caller)?;
+        let call = self.call(&config, caller);
         match config.dialect {
-            Dialect::Aws => aws::connect(requests, &config, caller, request).await,
-            Dialect::Cloudevents => cloudevents::connect(requests, &config, caller, request).await,
+            Dialect::Aws => aws::connect(call, request).await,
+            Dialect::Cloudevents => cloudevents::connect(call, request).await,
         }
     }
 
@@ -78,32 +78,52 @@ impl FunctionCalls {
         self.0.requests.tidy();
     }
 
+    fn config(&self, caller: &Caller) -> Result<Arc<Function>, CallError> {
+        self.0.requests.config(&caller.connection.function)
+    }
+
+    fn call<'c>(&'c self, config: &'c Arc<Function>, caller: &'c Caller) -> Call<'c> {
+        Call {
+            requests: &self.0.requests,
+            config,
+            caller,
+        }
+    }
+
     async fn message_event(&self, caller: &Caller, message: ClientMessage) -> Called {
-        let requests = &self.0.requests;
-        let Ok(config) = requests.config(&caller.function) else {
-            return aws::no_function(caller);
+        let id = aws::new_id();
+        let config = self.config(caller);
+        let dialect = config.as_ref().map(|config| config.dialect).ok();
+        let outcome = match config {
+            Ok(config) => {
+                let call = self.call(&config, caller);
+                match config.dialect {
+                    Dialect::Aws => aws::message(call, message, &id).await,
+                    Dialect::Cloudevents => cloudevents::message(call, message).await,
+                }
+            }
+            Err(error) => Err(error),
         };
-        match config.dialect {
-            Dialect::Aws => aws::message(requests, &config, caller, message).await,
-            Dialect::Cloudevents => cloudevents::message(requests, &config, caller, message).await,
+        match outcome {
+            Ok(None) => Called::Done,
+            Ok(Some(reply)) => Called::Reply(reply),
+            Err(CallError::Busy) => Called::Close(1013, "the function is busy"),
+            Err(error) => {
+                note(caller, &error);
+                match dialect {
+                    Some(Dialect::Cloudevents) => Called::Close(1011, "the function failed"),
+                    Some(Dialect::Aws) | None => Called::Reply(aws::fault(&error, caller, &id)),
+                }
+            }
         }
     }
 
-    async fn begin_event(&self, caller: &Caller) -> Result<(), CallError> {
-        let requests = &self.0.requests;
-        let config = requests.config(&caller.function)?;
+    async fn end_event(&self, caller: &Caller, end: SessionEnd) -> Result<(), CallError> {
+        let config = self.config(caller)?;
+        let call = self.call(&config, caller);
         match config.dialect {
-            Dialect::Aws => Ok(()),
-            Dialect::Cloudevents => cloudevents::connected(requests, &config, caller).await,
-        }
-    }
-
-    async fn end_event(&self, caller: &Caller, end: End) -> Result<(), CallError> {
-        let requests = &self.0.requests;
-        let config = requests.config(&caller.function)?;
-        match config.dialect {
-            Dialect::Aws => aws::disconnect(requests, &config, caller, end).await,
-            Dialect::Cloudevents => cloudevents::disconnected(requests, &config, caller, end).await,
+            Dialect::Aws => aws::disconnect(call, end).await,
+            Dialect::Cloudevents => cloudevents::disconnected(call, end).await,
         }
     }
 
@@ -125,10 +145,19 @@ impl Drop for Open {
 
 impl Functions for FunctionCalls {
     fn begin(&self, caller: &Arc<Caller>) {
+        let config = self.config(caller);
+        let Some(config) = config
+            .ok()
+            .filter(|one| one.dialect == Dialect::Cloudevents)
+        else {
+            // No other dialect has such an event.
+            return;
+        };
         let (this, caller, open) = (self.clone(), Arc::clone(caller), self.open());
         drop(tokio::spawn(async move {
             let _turn = caller.turn.lock().await;
-            note(&caller, this.begin_event(&caller).await);
+            let sent = cloudevents::connected(this.call(&config, &caller)).await;
+            sent.unwrap_or_else(|error| note(&caller, &error));
             drop(open);
         }));
     }
@@ -143,7 +172,7 @@ impl Functions for FunctionCalls {
         })
     }
 
-    fn disconnect(&self, caller: &Arc<Caller>, end: End) {
+    fn disconnect(&self, caller: &Arc<Caller>, end: SessionEnd) {
         // A session that is dropped with its worker has no runtime any more.
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -151,16 +180,15 @@ impl Functions for FunctionCalls {
         let (this, caller, open) = (self.clone(), Arc::clone(caller), self.open());
         drop(runtime.spawn(async move {
             let _turn = caller.turn.lock().await;
-            note(&caller, this.end_event(&caller, end).await);
+            let sent = this.end_event(&caller, end).await;
+            sent.unwrap_or_else(|error| note(&caller, &error));
             drop(open);
         }));
     }
 }
 
-/// An event whose outcome changes nothing.
-fn note(caller: &Caller, outcome: Result<(), CallError>) {
-    if let Err(error) = outcome {
-        let session = &caller.connection.id;
-        tracing::debug!(%session, function = %caller.function, %error, "a function has not taken an event");
-    }
+/// An event that the function has not taken.
+fn note(caller: &Caller, error: &CallError) {
+    let (session, function) = (&caller.connection.id, &caller.connection.function);
+    tracing::debug!(%session, %function, %error, "a function has not taken an event");
 }

@@ -1,22 +1,19 @@
 //! The dialect of Azure Web PubSub: CloudEvents whose attributes are fields.
 
-use std::sync::{Arc, PoisonError};
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 
 use crate::base::clock;
 use crate::base::message::Message;
-use crate::config::snapshot::Function;
 use crate::core::functions::cloudevents::{
     self, Attributes, EventType, connect_answer, connect_body, disconnected_body, message_answer,
     signature,
 };
 use crate::core::relay::ClientMessage;
-use crate::io::ends::{Called, Caller, End, Kept};
+use crate::io::ends::{Caller, SessionEnd};
 use crate::proxy::functions::connecting::{Accepted, Connecting, Verdict};
 use crate::proxy::functions::error::CallError;
-use crate::proxy::functions::requests::{Event, Requests};
+use crate::proxy::functions::requests::{Call, Event};
 
 const STATE: &str = "ce-connectionstate";
 /// Largest state of a session.
@@ -30,12 +27,8 @@ struct Content {
     body: Vec<u8>,
 }
 
-pub(super) async fn connect(
-    requests: &Requests,
-    config: &Arc<Function>,
-    caller: &Caller,
-    request: Connecting<'_>,
-) -> Result<Verdict, CallError> {
+pub(super) async fn connect(call: Call<'_>, request: Connecting<'_>) -> Result<Verdict, CallError> {
+    let caller = call.caller;
     let content = Content {
         kind: "connect",
         event: EventType::Connect,
@@ -54,7 +47,7 @@ pub(super) async fn connect(
         keep_state(caller, answer.headers())?;
         let accepted = connect_answer(answer.body()).map_err(|_| CallError::Malformed)?;
         if accepted.user.is_some() {
-            kept(caller, |kept| kept.user = accepted.user);
+            caller.kept().user = accepted.user;
         }
         let name = accepted.subprotocol;
         Ok(Verdict::Accepted(Accepted {
@@ -62,32 +55,26 @@ pub(super) async fn connect(
             groups: accepted.groups,
         }))
     };
-    send(requests, config, caller, content, judge).await
+    send(call, content, judge).await
 }
 
 /// The session has begun. The function cannot answer.
-pub(super) async fn connected(
-    requests: &Requests,
-    config: &Arc<Function>,
-    caller: &Caller,
-) -> Result<(), CallError> {
+pub(super) async fn connected(call: Call<'_>) -> Result<(), CallError> {
     let content = Content {
         kind: "connected",
         event: EventType::Connected,
         content_type: "application/json; charset=utf-8",
         body: b"{}".to_vec(),
     };
-    send(requests, config, caller, content, success).await
+    send(call, content, success).await
 }
 
-/// Sends the event of a message, and returns what becomes of it. Azure drops clients whose message
-/// is not answered with a status of 200 to 299.
+/// What the client gets of the function's answer to a message, if anything. Azure drops clients
+/// whose message is not answered with a status of 200 to 299.
 pub(super) async fn message(
-    requests: &Requests,
-    config: &Arc<Function>,
-    caller: &Caller,
+    call: Call<'_>,
     message: ClientMessage,
-) -> Called {
+) -> Result<Option<Message>, CallError> {
     let content = Content {
         kind: "message",
         event: EventType::Message,
@@ -101,53 +88,37 @@ pub(super) async fn message(
         if !answer.status().is_success() {
             return Err(CallError::Failed(answer.status()));
         }
-        keep_state(caller, answer.headers())?;
+        keep_state(call.caller, answer.headers())?;
         Ok(message_answer(
             answer.status(),
             answer.headers(),
             answer.body(),
         ))
     };
-    match send(requests, config, caller, content, judge).await {
-        Ok(None) => Called::Done,
-        Ok(Some(reply)) => Called::Reply(reply),
-        Err(CallError::Busy) => Called::Close(1013, "the function is busy"),
-        Err(error) => {
-            let session = &caller.connection.id;
-            tracing::debug!(%session, function = %caller.function, %error, "a function has not taken a message");
-            Called::Close(1011, "the function failed")
-        }
-    }
+    send(call, content, judge).await
 }
 
-pub(super) async fn disconnected(
-    requests: &Requests,
-    config: &Arc<Function>,
-    caller: &Caller,
-    end: End,
-) -> Result<(), CallError> {
+pub(super) async fn disconnected(call: Call<'_>, end: SessionEnd) -> Result<(), CallError> {
     let content = Content {
         kind: "disconnect",
         event: EventType::Disconnected,
         content_type: "application/json; charset=utf-8",
         body: disconnected_body(end.reason),
     };
-    send(requests, config, caller, content, success).await
+    send(call, content, success).await
 }
 
 async fn send<T>(
-    requests: &Requests,
-    config: &Arc<Function>,
-    caller: &Caller,
+    call: Call<'_>,
     content: Content,
     judge: impl FnOnce(Response<Bytes>) -> Result<T, CallError>,
 ) -> Result<T, CallError> {
-    let url = config.url.as_ref().ok_or(CallError::NoRoute)?;
+    let (config, caller) = (call.config, call.caller);
     let id = format!("{:032x}", fastrand::u128(..));
     let keys = config.secrets.iter().map(|key| key.reveal());
     let signature = signature(keys, &caller.connection.id);
     let event = || {
-        let kept = caller.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = caller.kept();
         let of = Attributes {
             hub: &config.hub,
             origin: &config.origin,
@@ -160,13 +131,13 @@ async fn send<T>(
             time: clock::wall(),
         };
         Event {
-            url,
             fields: cloudevents::fields(content.event, of),
             content_type: content.content_type,
             body: content.body,
         }
     };
-    requests.send(config, content.kind, event, judge).await
+    let url = config.url.as_deref();
+    call.send((content.kind, url), event, judge).await
 }
 
 fn success(answer: Response<Bytes>) -> Result<(), CallError> {
@@ -183,10 +154,6 @@ fn keep_state(caller: &Caller, answered: &HeaderMap) -> Result<(), CallError> {
     };
     let state = state.to_str().ok().filter(|state| state.len() <= STATE_MAX);
     let state = state.ok_or(CallError::Malformed)?.to_owned();
-    kept(caller, |kept| kept.state = Some(state));
+    caller.kept().state = Some(state);
     Ok(())
-}
-
-fn kept(caller: &Caller, change: impl FnOnce(&mut Kept)) {
-    change(&mut caller.kept.lock().unwrap_or_else(PoisonError::into_inner));
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::base::names::FunctionName;
-use crate::config::snapshot::{Function, UpstreamTls};
+use crate::config::snapshot::Function;
 use crate::core::routing::RoutingTable;
-use crate::io::client::{ClientError, ConnectError};
+use crate::io::client::{ClientError, server_tls};
 use crate::io::tls::client::ClientTls;
 use crate::telemetry::metrics::{FunctionMetrics, Metrics};
 
@@ -54,10 +54,8 @@ impl FunctionRegistry {
                 .filter_map(|route| route.url.as_ref());
             own.chain(&config.url).any(|url| url.starts_with("https:"))
         };
-        let tls = match needs_tls {
-            true => Some(tls(Arc::clone(config)).await?),
-            false => None,
-        };
+        let ca = config.ca.as_ref().map(|(path, _)| path.clone());
+        let tls = server_tls(needs_tls, ca).await?;
         let mut all = self.lock();
         // Another event may have made it meanwhile, and has permits of it.
         if let Some(known) = known(&mut all, config) {
@@ -96,17 +94,4 @@ fn known(all: &mut Entries, config: &Arc<Function>) -> Option<Arc<Target>> {
         *newest = Arc::clone(config);
     }
     Some(Arc::clone(target))
-}
-
-async fn tls(config: Arc<Function>) -> Result<ClientTls, ClientError> {
-    let make = move || {
-        let ca = config.ca.as_ref().map(|(path, _)| path.clone());
-        ClientTls::new(&UpstreamTls {
-            ca,
-            server_name: None,
-        })
-    };
-    let made = tokio::task::spawn_blocking(make).await;
-    let made = made.expect("reading roots does not panic");
-    Ok(made.map_err(ConnectError::from)?)
 }

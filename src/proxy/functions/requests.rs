@@ -1,7 +1,6 @@
 //! Events as requests: the connections of one worker, and the bound on events that are under way.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -14,28 +13,32 @@ use crate::base::names::FunctionName;
 use crate::config::snapshot::{Dialect, Function};
 use crate::core::functions::cloudevents;
 use crate::core::http::loops;
-use crate::io::client::{self, Client, ClientError, ExchangeLimits};
+use crate::io::client::{self, Client, ClientError, ClientsByName, ExchangeLimits};
+use crate::io::ends::Caller;
 use crate::live::Live;
 use crate::proxy::functions::error::CallError;
 use crate::proxy::functions::registry::{FunctionRegistry, Target};
 use crate::proxy::functions::sign::sign;
 use crate::telemetry::metrics::Metrics;
 
-type Clients = HashMap<FunctionName, (Weak<Target>, Client)>;
-
 /// What one worker asks functions with.
 pub(super) struct Requests {
     live: Arc<Live>,
     registry: Arc<FunctionRegistry>,
     metrics: Arc<Metrics>,
-    /// A connection never changes threads, and is never used for another configuration of the
-    /// function, which may have other roots.
-    clients: Mutex<Clients>,
+    clients: ClientsByName<FunctionName, Target>,
+}
+
+/// A session's call of its function, as that is configured now.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'c> {
+    pub(super) requests: &'c Requests,
+    pub(super) config: &'c Arc<Function>,
+    pub(super) caller: &'c Caller,
 }
 
 /// An event for a function.
-pub(super) struct Event<'e> {
-    pub(super) url: &'e str,
+pub(super) struct Event {
     pub(super) fields: HeaderMap,
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
@@ -51,7 +54,7 @@ impl Requests {
             live,
             registry,
             metrics,
-            clients: Mutex::default(),
+            clients: ClientsByName::default(),
         }
     }
 
@@ -65,32 +68,7 @@ impl Requests {
     /// Drops clients of functions that were replaced or removed, and their connections.
     pub(super) fn tidy(&self) {
         self.registry.tidy(&self.live.table());
-        let mut clients = self.clients();
-        clients.retain(|_, (made_for, _)| made_for.strong_count() > 0);
-    }
-
-    /// Makes an event when it is its turn, sends it, counts the outcome as one of `kind`, and
-    /// returns what `judge` makes of the answer.
-    ///
-    /// # Errors
-    /// When there is no answer, and those of `judge`.
-    pub(super) async fn send<'e, T>(
-        &self,
-        config: &Arc<Function>,
-        kind: &'static str,
-        event: impl FnOnce() -> Event<'e>,
-        judge: impl FnOnce(Response<Bytes>) -> Result<T, CallError>,
-    ) -> Result<T, CallError> {
-        let target = self.target(config).await?;
-        let began = clock::now();
-        let outcome = self.ask(&target, event).await.and_then(judge);
-        let label = match &outcome {
-            Ok(_) => "answered",
-            Err(error) => error.outcome(),
-        };
-        let took = clock::now().duration_since(began);
-        target.metrics.called(kind, label, took);
-        outcome
+        self.clients.tidy();
     }
 
     /// What all workers share of a function.
@@ -99,10 +77,11 @@ impl Requests {
         Ok(target)
     }
 
-    async fn ask<'e>(
+    async fn ask(
         &self,
         target: &Arc<Target>,
-        event: impl FnOnce() -> Event<'e>,
+        url: &str,
+        event: impl FnOnce() -> Event,
     ) -> Result<Response<Bytes>, CallError> {
         let config = &target.config;
         let permit = timeout(config.queue_timeout, target.permits.acquire()).await;
@@ -110,7 +89,7 @@ impl Requests {
         let _in_flight = target.metrics.in_flight();
         if config.dialect == Dialect::Cloudevents {
             // Others may be asking, one after the other.
-            let allowed = timeout(config.timeout, self.allowed(target)).await;
+            let allowed = timeout(config.timeout, self.allowed(target, url)).await;
             allowed.map_err(|_| ClientError::TimedOut(config.timeout))??;
         }
         // Not before its turn: what waits has its message once.
@@ -119,17 +98,16 @@ impl Requests {
         let mut fields = event.fields;
         fields.insert(CONTENT_TYPE, kind);
         let body = Bytes::from(event.body);
-        self.exchange(target, (Method::POST, event.url), fields, body)
+        self.exchange(target, (Method::POST, url), fields, body)
             .await
     }
 
     /// Asks once whether this gateway may send events ("abuse protection" of CloudEvents' web
     /// hooks, section 4). What is not allowed is asked again with the next event.
-    async fn allowed(&self, target: &Arc<Target>) -> Result<(), CallError> {
+    async fn allowed(&self, target: &Arc<Target>, url: &str) -> Result<(), CallError> {
         let config = &target.config;
-        let url = config.url.as_ref().ok_or(CallError::NoRoute)?;
         let ask = async || {
-            let asked = (Method::OPTIONS, &**url);
+            let asked = (Method::OPTIONS, url);
             let fields = cloudevents::preflight(&config.origin);
             let answer = self.exchange(target, asked, fields, Bytes::new()).await?;
             match cloudevents::is_allowed(answer.headers(), &config.origin) {
@@ -172,20 +150,38 @@ impl Requests {
 
     /// This worker's client of a function.
     fn client(&self, target: &Arc<Target>) -> Client {
-        let name = &target.config.name;
-        let mut clients = self.clients();
-        if let Some((made_for, client)) = clients.get(name)
-            && Weak::as_ptr(made_for) == Arc::as_ptr(target)
-        {
-            return client.clone();
-        }
-        let own = self.live.gateway_addresses().admin.clone();
-        let client = Client::new(target.tls.clone(), own, target.config.timeout);
-        clients.insert(name.clone(), (Arc::downgrade(target), client.clone()));
-        client
+        let config = &target.config;
+        self.clients.of(&config.name, target, || {
+            let own = self.live.gateway_addresses().admin.clone();
+            Client::new(target.tls.clone(), own, config.timeout)
+        })
     }
+}
 
-    fn clients(&self) -> MutexGuard<'_, Clients> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+impl Call<'_> {
+    /// Makes an event when it is its turn, sends it, counts the outcome as one of `kind`, and
+    /// returns what `judge` makes of the answer.
+    ///
+    /// # Errors
+    /// When there is no URL or no answer, and those of `judge`.
+    pub(super) async fn send<T>(
+        self,
+        (kind, url): (&'static str, Option<&str>),
+        event: impl FnOnce() -> Event,
+        judge: impl FnOnce(Response<Bytes>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let target = self.requests.target(self.config).await?;
+        let began = clock::now();
+        let outcome = match url {
+            Some(url) => self.requests.ask(&target, url, event).await.and_then(judge),
+            None => Err(CallError::NoRoute),
+        };
+        let label = match &outcome {
+            Ok(_) => "answered",
+            Err(error) => error.outcome(),
+        };
+        let took = clock::now().duration_since(began);
+        target.metrics.called(kind, label, took);
+        outcome
     }
 }

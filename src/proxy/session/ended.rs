@@ -9,7 +9,7 @@ use crate::base::clock;
 use crate::core::health::{Outcome, Witness};
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
 use crate::io::carrier::Carrier;
-use crate::io::ends::End;
+use crate::io::ends::SessionEnd;
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
@@ -46,14 +46,14 @@ pub(crate) fn record(sessions: &Rc<Sessions>, session: &Session, ending: Ending)
 }
 
 /// The end of a session as a function gets it.
-fn end_of(ending: Ending) -> End {
+fn end_of(ending: Ending) -> SessionEnd {
     match (ending.close_code, ending.cause) {
         // RFC 6455, section 7.1.5; the words are those of AWS.
-        (None, Cause::CloseFrame) => End {
+        (None, Cause::CloseFrame) => SessionEnd {
             code: 1005,
             reason: "Client-side close frame status not set",
         },
-        (code, cause) => End {
+        (code, cause) => SessionEnd {
             code: code.unwrap_or(1006),
             reason: cause.as_str(),
         },

@@ -40,7 +40,7 @@ use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
 use crate::proxy::context::worker::{Worker, WorkerPhase};
-use crate::proxy::session::handover::ends::{Ends, check_carriers, set_rests};
+use crate::proxy::session::handover::ends::{Ends, check_carriers, set_paused};
 use crate::proxy::session::handover::rebuild::{RebuildError, attach};
 use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
@@ -186,7 +186,7 @@ pub(crate) fn resume(sessions: &Sessions, slice: Slice) -> Sliced<()> {
                 session.ownership.set(Ownership::Here);
             }
             let mut relay = session.relay.borrow_mut();
-            if set_rests(&mut relay, false) {
+            if set_paused(&mut relay, false) {
                 relay.wake();
             }
         }

@@ -8,14 +8,13 @@ use http::{HeaderMap, HeaderValue};
 use crate::config::snapshot::Sse;
 use crate::core::http::forwarded::SESSILE_SESSION;
 use crate::core::http::{cors, event_stream};
-use crate::core::wire::handshake::Granted;
 use crate::io::ends::LocalEnd;
 use crate::io::relay::{EventClient, Keepalive};
 use crate::proxy::clock::ticks;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::placed::Placed;
 use crate::proxy::stages::answer::Answer;
-use crate::proxy::stages::local_grant::{check_open, grant_local};
+use crate::proxy::stages::local_grant::{check_open, grant_local, granted};
 use crate::proxy::stages::pass_on::add_cookie;
 use crate::proxy::stages::session_setup::setup;
 use crate::proxy::stages::upgrade::note_not_subscribed;
@@ -40,11 +39,7 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
     let secure = received.client.secure;
     let readers = cors::readers(origins, &head.headers, &received.host, secure);
     cors::add_readers(&mut fields, readers.as_ref().ok());
-    let granted = Granted {
-        subprotocol: None,
-        compressed: false,
-        extensions: Vec::new(),
-    };
+    let granted = granted(&fields);
     note_not_subscribed(&placed);
     let mut setup = setup(&placed, &granted, None, &Bytes::new());
     setup.keepalive.get_or_insert_with(|| Keepalive {

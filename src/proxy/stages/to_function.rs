@@ -1,31 +1,30 @@
 //! The stage "connect" of a route with a function: the function is asked whether the session may
 //! begin, and gets what its client sends.
 
-use std::sync::{Arc, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
+use http::HeaderMap;
+use http::header::USER_AGENT;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use crate::base::clock;
 use crate::base::names::FunctionName;
 use crate::config::snapshot::Dialect;
 use crate::core::functions::aws::MESSAGE_MAX;
 use crate::core::functions::connection::Connection;
-use crate::core::http::forwarded::SESSILE_SESSION;
-use crate::core::wire::handshake::{self, Granted, Upgrade};
-use crate::io::ends::{Caller, End, Kept, LocalEnd};
+use crate::core::wire::handshake::Upgrade;
+use crate::io::ends::{Caller, Kept, LocalEnd, SessionEnd};
 use crate::proxy::functions::connecting::{Accepted, Connecting, Verdict};
 use crate::proxy::functions::error::CallError;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::placed::Placed;
 use crate::proxy::stages::answer::Answer;
 use crate::proxy::stages::backend_headers::backend_headers;
-use crate::proxy::stages::local_grant::{check_open, grant_local};
-use crate::proxy::stages::pass_on::add_cookie;
+use crate::proxy::stages::local_grant::{
+    bound_messages, check_open, grant_local, granted, switch_fields,
+};
 use crate::proxy::stages::session_setup::setup;
 use crate::proxy::stages::upgrade::note_not_subscribed;
 
@@ -51,29 +50,25 @@ pub(crate) async fn to_function(
     let asked = ask(&placed, head, offer).await;
     received.progress.set_upgrading(asked.is_ok());
     let (caller, accepted) = asked?;
-    let fields = fields(&placed, offer, accepted.subprotocol.as_ref());
-    let subprotocol = fields.get(SEC_WEBSOCKET_PROTOCOL);
-    let subprotocol = subprotocol.and_then(|name| name.to_str().ok());
-    caller
-        .kept
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .subprotocol = subprotocol.map(str::to_owned);
+    // Clients fail a 101 with a subprotocol that they have not offered.
+    let chosen = accepted.subprotocol;
+    let chosen = chosen.filter(|chosen| offer.subprotocols().any(|name| *chosen == name));
+    let fields = switch_fields(
+        &placed,
+        offer,
+        chosen.or_else(|| placed.subprotocol.clone()),
+    );
+    let granted = granted(&fields);
+    let subprotocol = granted.subprotocol.as_deref().map(str::to_owned);
+    caller.kept().subprotocol = subprotocol;
     // From here on the function gets the end of the session, even if it does not begin.
     let services = received.connection.worker.end_services();
     let end = LocalEnd::calling(Arc::new(caller), Arc::clone(services.functions));
     check_open(received)?;
     placed.groups.extend(accepted.groups);
-    let granted = Granted {
-        subprotocol: subprotocol.map(Into::into),
-        compressed: false,
-        extensions: Vec::new(),
-    };
     note_not_subscribed(&placed);
     let mut setup = setup(&placed, &granted, None, &Bytes::new());
-    let rules = &mut setup.client_rules;
-    rules.message_bytes = rules.message_bytes.min(message_max);
-    rules.frame_bytes = rules.frame_bytes.min(message_max);
+    bound_messages(&mut setup, message_max);
     Ok(grant_local(placed, (&granted, fields), (setup, end), None))
 }
 
@@ -104,7 +99,7 @@ async fn ask(
     drop(step);
     let Ok(verdict) = asked else {
         // It may have accepted, or may still do so.
-        let end = End {
+        let end = SessionEnd {
             code: 1006,
             reason: "the handshake took too long",
         };
@@ -140,29 +135,22 @@ fn caller(placed: &Placed<'_>, name: &FunctionName, fields: &HeaderMap) -> Calle
     let stage = table.function(name).map(|config| Arc::clone(&config.stage));
     let agent = fields.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
     let agent = agent.map(|agent| &agent[..agent.floor_char_boundary(AGENT_MAX)]);
-    let since = received.started.duration_since(UNIX_EPOCH);
-    let millis = since.unwrap_or_default().as_millis();
     let principal = placed.principal.as_ref();
-    let id = received.id.encode();
-    Caller {
+    let connection = Connection {
+        id: received.id.to_string().into(),
         function: name.clone(),
-        connection: Connection {
-            id: String::from_utf8_lossy(&id).into(),
-            api_id: name.as_str().into(),
-            stage: stage.unwrap_or_default(),
-            domain_name: received.host.as_str().into(),
-            connected_at: u64::try_from(millis).unwrap_or(u64::MAX),
-            source_ip: received.client.address.to_string().into(),
-            user_agent: agent.map(Into::into),
-            authorizer: principal.map(|one| Connection::authorizer(&one.subject, &one.claims.0)),
-        },
-        kept: Kept {
-            user: principal.map(|one| one.subject.to_string()),
-            ..Kept::default()
-        }
-        .into(),
-        turn: Mutex::default(),
-    }
+        stage: stage.unwrap_or_default(),
+        domain_name: received.host.as_str().into(),
+        connected_at: clock::unix_millis(received.started),
+        source_ip: received.client.address.to_string().into(),
+        user_agent: agent.map(Into::into),
+        authorizer: principal.map(|one| Connection::authorizer(&one.subject, &one.claims.0)),
+    };
+    let kept = Kept {
+        user: principal.map(|one| one.subject.to_string()),
+        ..Kept::default()
+    };
+    Caller::new(connection, kept)
 }
 
 /// Names and values of the query of a target, decoded.
@@ -172,23 +160,4 @@ fn query(target: &str) -> Vec<(String, String)> {
     pairs
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect()
-}
-
-/// The fields of the 101. No extension is accepted, so nothing is compressed.
-fn fields(placed: &Placed<'_>, offer: &Upgrade, chosen: Option<&HeaderValue>) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    handshake::set_upgrade(&mut fields);
-    let plain = |bytes: &[u8]| HeaderValue::from_bytes(bytes).expect("base64 stands in a header");
-    fields.insert(
-        SEC_WEBSOCKET_ACCEPT,
-        plain(&handshake::accept_key(offer.key())),
-    );
-    fields.insert(&SESSILE_SESSION, plain(&placed.received.id.encode()));
-    // Clients fail a 101 with a subprotocol that they have not offered.
-    let chosen = chosen.filter(|chosen| offer.subprotocols().any(|name| *chosen == name));
-    if let Some(name) = chosen.or(placed.subprotocol.as_ref()) {
-        fields.insert(SEC_WEBSOCKET_PROTOCOL, name.clone());
-    }
-    add_cookie(&mut fields, placed);
-    fields
 }

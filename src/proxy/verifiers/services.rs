@@ -1,16 +1,15 @@
 //! The forward-auth services in use: the answers of each, which all workers share, and each
 //! worker's connections to it.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Uri;
 
 use crate::base::names::AuthenticatorName;
-use crate::config::snapshot::{Forward, UpstreamTls};
+use crate::config::snapshot::Forward;
 use crate::core::auth::Principal;
-use crate::io::client::{self, Client, ClientError, ConnectError};
+use crate::io::client::{self, Client, ClientError, ClientsByName, server_tls};
 use crate::io::tls::client::ClientTls;
 use crate::live::Live;
 use crate::proxy::verifiers::cache::ExpiringCache;
@@ -28,10 +27,9 @@ pub(crate) struct Service {
     pub(super) cached: ExpiringCache<Box<[u8]>, Principal>,
 }
 
-/// The clients of one worker. A connection to a service never changes threads, and is never used
-/// for another configuration of the service, which may have other roots.
+/// The clients of one worker.
 #[derive(Default)]
-pub(crate) struct ServiceClients(RefCell<HashMap<AuthenticatorName, (Weak<Service>, Client)>>);
+pub(crate) struct ServiceClients(ClientsByName<AuthenticatorName, Service>);
 
 impl Services {
     /// The service of an authenticator. It is made at first use, off the worker's thread, since it
@@ -53,9 +51,7 @@ impl Services {
         if let Some(known) = known() {
             return Ok(known);
         }
-        let config = forward.clone();
-        let made = tokio::task::spawn_blocking(|| Service::new(config)).await;
-        let made = Arc::new(made.expect("reading roots does not panic")?);
+        let made = Arc::new(Service::new(forward.clone()).await?);
         // Another request may have made it meanwhile, and cached answers.
         if let Some(known) = known() {
             return Ok(known);
@@ -69,14 +65,10 @@ impl Services {
 }
 
 impl Service {
-    fn new(config: Forward) -> Result<Self, ClientError> {
+    async fn new(config: Forward) -> Result<Self, ClientError> {
         let url = client::url(&config.url)?;
-        let tls = (url.scheme_str() == Some("https")).then(|| {
-            let ca = config.ca.as_ref().map(|(path, _)| path.clone());
-            let server_name = None;
-            ClientTls::new(&UpstreamTls { ca, server_name })
-        });
-        let tls = tls.transpose().map_err(ConnectError::from)?;
+        let ca = config.ca.as_ref().map(|(path, _)| path.clone());
+        let tls = server_tls(url.scheme_str() == Some("https"), ca).await?;
         Ok(Self {
             url,
             tls,
@@ -94,21 +86,14 @@ impl ServiceClients {
         service: &Arc<Service>,
         live: &Live,
     ) -> Client {
-        let mut clients = self.0.borrow_mut();
-        if let Some((made_for, client)) = clients.get(name)
-            && Weak::as_ptr(made_for) == Arc::as_ptr(service)
-        {
-            return client.clone();
-        }
-        let own = live.gateway_addresses().admin.clone();
-        let client = Client::new(service.tls.clone(), own, service.config.timeout);
-        clients.insert(name.clone(), (Arc::downgrade(service), client.clone()));
-        client
+        self.0.of(name, service, || {
+            let own = live.gateway_addresses().admin.clone();
+            Client::new(service.tls.clone(), own, service.config.timeout)
+        })
     }
 
     /// Drops clients of services that were replaced or removed, and their connections.
     pub(crate) fn tidy(&self) {
-        let mut clients = self.0.borrow_mut();
-        clients.retain(|_, (made_for, _)| made_for.strong_count() > 0);
+        self.0.tidy();
     }
 }

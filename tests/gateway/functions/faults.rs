@@ -183,6 +183,12 @@ async fn events_without_a_url_are_not_sent() {
     client.send(action("echo")).await;
     let text: Value = serde_json::from_str(&client.receive_text().await).expect("JSON");
     assert_eq!(text["message"], "Forbidden");
+    let labels = [
+        "function=\"chat\"",
+        "event=\"message\"",
+        "outcome=\"no_route\"",
+    ];
+    assert_eq!(gateway.metric("sessile_function_calls_total", &labels), 1.0);
     client.close().await;
     gateway.wait_for_records(1).await;
     assert_eq!(service.asked().len(), 1);

@@ -1,7 +1,7 @@
 //! Events as JSON.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +9,7 @@ use http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::base::clock::unix_millis;
 use crate::core::functions::aws::request_time::common_log;
 use crate::core::functions::connection::Connection;
 
@@ -116,11 +117,11 @@ impl Connection {
             extended_request_id: ids.request,
             request_id: ids.request,
             request_time: common_log(now),
-            request_time_epoch: millis(now),
+            request_time_epoch: unix_millis(now),
             connected_at: self.connected_at,
             stage: &self.stage,
             domain_name: &self.domain_name,
-            api_id: &self.api_id,
+            api_id: &self.function,
             connection_id: &self.id,
             identity: Identity {
                 source_ip: &self.source_ip,
@@ -129,11 +130,6 @@ impl Connection {
             authorizer: self.authorizer.as_ref(),
         }
     }
-}
-
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The name of a field as clients of HTTP/1.1 write it, and functions look for it:

@@ -7,6 +7,7 @@ use aws_lc_rs::hmac;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use crate::base::text::hex;
 use crate::core::functions::connection::Connection;
 
 /// What has happened.
@@ -127,8 +128,7 @@ pub fn signature<'k>(keys: impl Iterator<Item = &'k str>, connection: &str) -> O
     let each = keys.map(|key| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         let tag = hmac::sign(&key, connection.as_bytes());
-        let digits = tag.as_ref().iter().map(|byte| format!("{byte:02x}"));
-        format!("sha256={}", digits.collect::<String>())
+        format!("sha256={}", hex(tag.as_ref()))
     });
     let all: Vec<_> = each.collect();
     (!all.is_empty()).then(|| all.join(","))

@@ -7,9 +7,8 @@ use std::time::UNIX_EPOCH;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::core::kubernetes::objects::{Event, ListMeta, Status};
-use crate::core::kubernetes::slices::{GONE, token};
-use crate::core::kubernetes::{AnswerFault, Happened, Listed};
+use crate::core::kubernetes::listed::{AnswerFault, Change, Happened, Listed, WatchEvent, token};
+use crate::core::kubernetes::objects::ListMeta;
 
 /// Objects of one kind, and the bytes of all their specs and statuses. The oldest are followed:
 /// what is written later displaces none.
@@ -35,6 +34,13 @@ pub(super) type ObjectKey = (Arc<str>, Arc<str>);
 pub type ObjectsByKey = BTreeMap<(Arc<str>, Arc<str>), Arc<Object>>;
 /// Namespaces.
 pub type Namespaces = BTreeSet<Arc<str>>;
+
+/// Objects with their keys, the oldest first.
+pub(super) fn oldest_first(objects: &ObjectsByKey) -> Vec<(&ObjectKey, &Arc<Object>)> {
+    let mut all: Vec<_> = objects.iter().collect();
+    all.sort_by_key(|(key, object)| (object.created, *key));
+    all
+}
 
 /// An object.
 #[derive(Debug, PartialEq)]
@@ -152,24 +158,17 @@ impl Listed for Objects {
     }
 
     fn event(&mut self, line: &[u8]) -> Result<Happened, AnswerFault> {
-        let event: Event = serde_json::from_slice(line)?;
-        if event.kind == "ERROR" {
-            let status: Status = serde_json::from_value(event.object)?;
-            return Ok(match status.code {
-                Some(GONE) => Happened::Gone,
-                _ => Happened::Failed(status.text()),
-            });
-        }
-        let version = event.object.pointer("/metadata/resourceVersion");
-        let version = token(version.and_then(Value::as_str).map(str::to_owned))?;
-        let version = version.ok_or(AnswerFault::Form("no resourceVersion"))?;
-        let happened = match event.kind.as_str() {
-            "ADDED" | "MODIFIED" => {
-                self.put(event.object)?;
+        let (version, change) = match WatchEvent::read(line)? {
+            WatchEvent::Object { version, change } => (version, change),
+            WatchEvent::Over(happened) => return Ok(happened),
+        };
+        let happened = match change {
+            Change::Put(object) => {
+                self.put(object)?;
                 Happened::Changed
             }
-            "DELETED" => {
-                if let Some(key) = key(&event.object) {
+            Change::Delete(object) => {
+                if let Some(key) = key(&object) {
                     self.remove(&key);
                 }
                 // One of those that were left out may have its place.
@@ -178,8 +177,7 @@ impl Listed for Objects {
                     false => Happened::Gone,
                 }
             }
-            "BOOKMARK" => Happened::Bookmark,
-            _ => return Err(AnswerFault::Form("an event of an unknown type")),
+            Change::Nothing => Happened::Bookmark,
         };
         self.version = version;
         Ok(happened)

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest;
 
+use crate::base::text::hex;
 use crate::core::kubernetes::gateway::collection::ObjectKey;
 
 /// Bytes of a name, with room for what is added.
@@ -24,8 +25,7 @@ fn short(name: String) -> String {
         return name;
     }
     let hash = digest::digest(&digest::SHA256, name.as_bytes());
-    let hash = hash.as_ref()[..HASH_LEN].iter();
-    let hash: String = hash.map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&hash.as_ref()[..HASH_LEN]);
     let kept = NAME_LEN_MAX - hash.len() - 1;
     format!("{}-{hash}", &name[..kept])
 }

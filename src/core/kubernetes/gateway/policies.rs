@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use crate::core::kubernetes::gateway::collection::{Namespaces, Object, ObjectKey, ObjectsByKey};
+use crate::core::kubernetes::gateway::collection::{
+    Namespaces, Object, ObjectKey, ObjectsByKey, oldest_first,
+};
 use crate::core::kubernetes::gateway::gateways::spec_of;
 use crate::core::kubernetes::gateway::objects::{GROUP, PolicySpec};
 use crate::core::kubernetes::gateway::report::{Condition, Fault, ParentReport};
@@ -36,8 +38,8 @@ pub(super) struct Policy {
     pub(super) fault: Option<Fault>,
 }
 
-/// What it is attached to; `None` if that cannot be read.
-fn target(object: &Object) -> Option<&str> {
+/// The name of what it is attached to; `None` if that cannot be read.
+pub(super) fn target_name(object: &Object) -> Option<&str> {
     object.spec.pointer("/targetRef/name")?.as_str()
 }
 
@@ -83,14 +85,12 @@ fn refused() -> Map<String, Value> {
 
 /// The policy of each route, and what is reported of them. Some are left out in these namespaces.
 pub(super) fn policies(objects: &ObjectsByKey, left_out: &Namespaces) -> Policies {
-    let mut all: Vec<_> = objects.iter().collect();
-    all.sort_by_key(|(key, object)| (object.created, (*key).clone()));
     let mut policies = Policies {
         unread: left_out.clone(),
         ..Policies::default()
     };
-    for (key, object) in all {
-        let Some(name) = target(object) else {
+    for (key, object) in oldest_first(objects) {
+        let Some(name) = target_name(object) else {
             policies.unread.insert(key.0.clone());
             continue;
         };

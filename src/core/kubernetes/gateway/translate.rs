@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::config::pattern::HostPattern;
-use crate::core::kubernetes::gateway::collection::{Namespaces, Object, ObjectKey, ObjectsByKey};
+use crate::core::kubernetes::gateway::collection::{
+    Namespaces, Object, ObjectKey, ObjectsByKey, oldest_first,
+};
 use crate::core::kubernetes::gateway::facts::Facts;
 use crate::core::kubernetes::gateway::gateways::{self, Gateway};
 use crate::core::kubernetes::gateway::grants::Grants;
@@ -16,7 +18,7 @@ use crate::core::kubernetes::gateway::matches::Conditions;
 use crate::core::kubernetes::gateway::names;
 use crate::core::kubernetes::gateway::objects::{RouteMatch, Rule};
 use crate::core::kubernetes::gateway::owners::Owners;
-use crate::core::kubernetes::gateway::policies::{Policies, policies};
+use crate::core::kubernetes::gateway::policies::{Policies, policies, target_name};
 use crate::core::kubernetes::gateway::quota::Quota;
 use crate::core::kubernetes::gateway::report::{Condition, Fault, ParentReport, Reports};
 use crate::core::kubernetes::gateway::routes::{self, Reach};
@@ -67,9 +69,7 @@ pub fn translate(world: &World, facts: &Facts) -> Translation {
         quota: Quota::new(),
         done: Translation::default(),
     };
-    let mut order: Vec<_> = world.routes.iter().collect();
-    order.sort_by_key(|(key, object)| (object.created, (*key).clone()));
-    for (key, object) in order {
+    for (key, object) in oldest_first(&world.routes) {
         work.route(key, object);
     }
     let mut done = work.done;
@@ -81,8 +81,7 @@ pub fn translate(world: &World, facts: &Facts) -> Translation {
     let routes = &done.reports.routes;
     let of_ours = |key: &ObjectKey| {
         let policy = world.policies.get(key)?;
-        let name = policy.spec.pointer("/targetRef/name")?.as_str()?;
-        routes.get(&(key.0.clone(), name.into()))
+        routes.get(&(key.0.clone(), target_name(policy)?.into()))
     };
     let mut policies = work.policies.reports;
     policies.retain(|key, _| of_ours(key).is_some());

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::kubernetes::listed::TOKEN_LEN_MAX;
 
 const MAX: usize = 4;
 

@@ -18,7 +18,7 @@ type Pending = (ClientMessage, oneshot::Sender<Called>);
 #[derive(Debug, Default)]
 struct Fake {
     calls: StdMutex<Vec<Pending>>,
-    ends: StdMutex<Vec<End>>,
+    ends: StdMutex<Vec<SessionEnd>>,
 }
 
 impl Functions for Fake {
@@ -30,7 +30,7 @@ impl Functions for Fake {
         tokio::spawn(async { answered.await.expect("an answer") })
     }
 
-    fn disconnect(&self, _: &Arc<Caller>, end: End) {
+    fn disconnect(&self, _: &Arc<Caller>, end: SessionEnd) {
         self.ends.lock().expect("a lock").push(end);
     }
 }
@@ -40,27 +40,23 @@ impl Fake {
         self.calls.lock().expect("a lock").pop()
     }
 
-    fn ends(&self) -> Vec<End> {
+    fn ends(&self) -> Vec<SessionEnd> {
         self.ends.lock().expect("a lock").clone()
     }
 }
 
 fn caller() -> Arc<Caller> {
-    Arc::new(Caller {
+    let connection = Connection {
+        id: "01SESSION".into(),
         function: "chat".into(),
-        connection: Connection {
-            id: "01SESSION".into(),
-            api_id: "chat".into(),
-            stage: "production".into(),
-            domain_name: "chat.example.com".into(),
-            connected_at: 1,
-            source_ip: "127.0.0.1".into(),
-            user_agent: None,
-            authorizer: None,
-        },
-        kept: StdMutex::default(),
-        turn: Mutex::default(),
-    })
+        stage: "production".into(),
+        domain_name: "chat.example.com".into(),
+        connected_at: 1,
+        source_ip: "127.0.0.1".into(),
+        user_agent: None,
+        authorizer: None,
+    };
+    Arc::new(Caller::new(connection, Kept::default()))
 }
 
 fn end() -> (LocalEnd, Arc<Fake>) {
@@ -124,11 +120,11 @@ async fn i8_a_client_that_does_not_read_its_replies_is_held_up() {
 
 /// A client that does not wait for replies goes to the next process, too.
 #[tokio::test]
-async fn i1_a_session_that_rests_takes_no_further_message() {
+async fn i1_a_session_that_is_paused_takes_no_further_message() {
     let (mut end, fake) = end();
     end.write_all(&text("one")).await.expect("it is taken");
     let (_, answer) = fake.take().expect("a call");
-    end.set_rests(true);
+    end.set_paused(true);
     answer.send(Called::Done).expect("it waits");
     tokio::task::yield_now().await;
     let two = text("two");
@@ -136,7 +132,7 @@ async fn i1_a_session_that_rests_takes_no_further_message() {
     let next = tokio::io::AsyncWrite::poll_write(Pin::new(&mut end), &mut cx, &two);
     assert!(next.is_pending() && fake.take().is_none());
     assert!(!end.is_calling(), "it can go");
-    end.set_rests(false);
+    end.set_paused(false);
     end.write_all(&two).await.expect("it is taken");
     assert!(fake.take().is_some());
 }
@@ -171,7 +167,7 @@ async fn text_that_is_not_utf_8_reaches_no_function() {
 #[tokio::test]
 async fn the_end_of_a_session_is_an_event_once() {
     let (mut end, fake) = end();
-    let closed = End {
+    let closed = SessionEnd {
         code: 1000,
         reason: "close_frame",
     };

@@ -44,7 +44,7 @@ fn from_state(state: LocalState, outlet: &Arc<Outlet>) -> LocalEnd {
             tokio::spawn(async { Called::Done })
         }
 
-        fn disconnect(&self, _: &Arc<Caller>, _: End) {}
+        fn disconnect(&self, _: &Arc<Caller>, _: SessionEnd) {}
     }
 
     let functions: Arc<dyn Functions> = Arc::new(None);

@@ -59,7 +59,7 @@ pub(super) fn check_carriers(relay: &mut Relay<Carrier>, reads: u32) -> Result<(
         carriers.try_for_each(|carrier| check_carrier(carrier, reads))
     };
     if checked == Err(StayReason::FunctionAnswers) {
-        set_rests(relay, true);
+        set_paused(relay, true);
     }
     checked
 }
@@ -83,11 +83,11 @@ fn check_carrier(carrier: &Carrier, reads: u32) -> Result<(), StayReason> {
 }
 
 /// Whether further messages for a function wait; returns whether there is a function.
-pub(super) fn set_rests(relay: &mut Relay<Carrier>, rests: bool) -> bool {
+pub(super) fn set_paused(relay: &mut Relay<Carrier>, paused: bool) -> bool {
     let (_, backend) = relay.streams_mut();
     match backend {
         Some(Carrier::Local(end)) if end.calls_function() => {
-            end.set_rests(rests);
+            end.set_paused(paused);
             true
         }
         _ => false,

@@ -1,3 +1,5 @@
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde_json::json;
 
 use super::*;
@@ -7,7 +9,7 @@ fn connection() -> Connection {
     let claims = claims.as_object().expect("an object");
     Connection {
         id: "01SESSION".into(),
-        api_id: "chat".into(),
+        function: "chat".into(),
         stage: "production".into(),
         domain_name: "chat.example.com".into(),
         connected_at: 1_586_064_048_999,

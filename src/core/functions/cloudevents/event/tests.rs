@@ -5,7 +5,7 @@ use super::*;
 fn connection() -> Connection {
     Connection {
         id: "01SESSION".into(),
-        api_id: "chat".into(),
+        function: "chat".into(),
         stage: "production".into(),
         domain_name: "chat.example.com".into(),
         connected_at: 1,
