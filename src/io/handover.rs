@@ -50,8 +50,11 @@ pub const STATE_IDS: u32 = 5;
 /// Version of the state of a session whose messages go to a function. A process that reads only
 /// older versions gets no such session.
 pub const STATE_FUNCTIONS: u32 = 6;
+/// From this version on a process reads the history of messages, with the ids that processes before
+/// it gave.
+pub const STATE_HISTORY: u32 = 7;
 /// The newest version of a session's state that this program reads.
-pub const STATE_NEWEST: u32 = STATE_FUNCTIONS;
+pub const STATE_NEWEST: u32 = STATE_HISTORY;
 /// The oldest version of a session's state that this program reads.
 pub const STATE_OLDEST: u32 = 1;
 
@@ -141,7 +144,7 @@ pub enum FromOld {
     },
     /// A part of the messages that are kept for clients that come back, in the attachment, in the
     /// form of the control plane; they are added to those sent before. Sent to a process that
-    /// reads [`STATE_ENDS`].
+    /// reads [`STATE_HISTORY`]; what older processes send is left out.
     History,
     /// A part of the ids of published messages, in the attachment, in the form of the control
     /// plane; they are added to those sent before. Sent to a process that reads [`STATE_IDS`].

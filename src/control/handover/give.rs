@@ -270,7 +270,7 @@ impl HandoverOffer {
             tell_orders(wire, &last).await?;
         }
         if let Some(messages) = messages {
-            sent.send_more(wire, messages, reads).await?;
+            sent.send_rest(wire, messages, reads).await?;
         }
         // A worker that answered too late may hold sessions whose transfer was never sent.
         self.release(&[]).await;

@@ -7,7 +7,11 @@ use crate::control::handover::step::{ANSWER_MAX, StepError};
 use crate::control::messages::Messages;
 use crate::core::messages::dedup::Place;
 use crate::core::messages::topic::Topic;
-use crate::io::handover::{FromOld, STATE_ENDS, STATE_IDS, Wire};
+use crate::io::handover::{FromOld, STATE_HISTORY, STATE_IDS, Wire};
+
+/// How often messages are sent that came meanwhile. If there are still more, the new process tells
+/// clients of a gap.
+const ROUNDS_MAX: usize = 100;
 
 /// Sends the topics of the sessions, if a new process that `reads` such states reads them.
 pub(super) async fn send_topics(
@@ -40,7 +44,7 @@ impl SentMessages {
         messages: &Messages,
         reads: u32,
     ) -> Result<(), StepError> {
-        while reads >= STATE_ENDS
+        while reads >= STATE_HISTORY
             && let Some((part, last)) = messages.history_part(self.history).await
         {
             send_part(wire, &FromOld::History, &part).await?;
@@ -51,6 +55,27 @@ impl SentMessages {
         {
             send_part(wire, &FromOld::Ids, &part).await?;
             self.ids = Some(last);
+        }
+        Ok(())
+    }
+
+    /// Sends what has come since the last call, and what completes all that was sent.
+    pub(super) async fn send_rest(
+        mut self,
+        wire: &mut Wire,
+        messages: &Messages,
+        reads: u32,
+    ) -> Result<(), StepError> {
+        for _ in 0..ROUNDS_MAX {
+            self.send_more(wire, messages, reads).await?;
+            if reads >= STATE_HISTORY
+                && let Some(parts) = messages.history_completion(self.history).await
+            {
+                for part in &parts {
+                    send_part(wire, &FromOld::History, part).await?;
+                }
+                break;
+            }
         }
         Ok(())
     }

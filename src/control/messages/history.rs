@@ -17,7 +17,6 @@ use crate::base::history_id::HistoryId;
 use crate::base::target::Target;
 use crate::config::snapshot::{self as config, Publish};
 use crate::core::messages::delivery::{DeliveryCounts, Publication, Recipient};
-use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::history::{History, Missed};
 use crate::io::broker::BrokerStatus;
 use crate::live::{
@@ -25,8 +24,6 @@ use crate::live::{
     WorkerCommand,
 };
 
-/// Bytes in one part of a hand-over, about.
-pub(super) const PART_MAX: usize = 1 << 20;
 /// Messages that a session gets at once; the next ones when these have left.
 const PAGE: usize = 64;
 /// For the log of the fleet, or the process before this one; then sessions are told of a gap.
@@ -60,9 +57,9 @@ impl NodeHistory {
         };
         (!rules.is_empty()).then(|| {
             // The low bits of a random number.
-            let tag = (!logged).then_some(live.instance() as u16);
+            let mark = (!logged).then_some(live.instance() as u32);
             let kept = Arc::clone(&rules);
-            let mut history = History::new(kept, settings.history_bytes, begins, tag);
+            let mut history = History::new(kept, settings.history_bytes, begins, mark);
             if takes_over {
                 history.begin_handover();
             }
@@ -88,56 +85,11 @@ impl NodeHistory {
             .send_modify(|awaited| *awaited = awaited.saturating_sub(1));
     }
 
-    /// The messages behind `after` for another process, so many that they fit into one part of a
-    /// hand-over, and the last of them; `None` after the last.
-    pub(super) async fn part(&self, after: HistoryId) -> Option<(Vec<u8>, HistoryId)> {
-        let history = self.history.lock().await;
-        let some = history.behind(after, PART_MAX);
-        let (last, _) = some.last()?;
-        let last = *last;
-        let mut part = Vec::new();
-        put_id(&mut part, history.begins());
-        part.extend_from_slice(&history.tag().unwrap_or_default().to_be_bytes());
-        for (id, delivery) in some {
-            let Some(recorded) = &delivery.recorded else {
-                continue;
-            };
-            let envelope = Envelope {
-                from: "".into(),
-                content: Content::Message {
-                    publication: recorded.publication.clone(),
-                    ask: None,
-                },
-            };
-            let envelope = envelope.encode();
-            put_id(&mut part, id);
-            part.extend_from_slice(&(envelope.len() as u32).to_be_bytes());
-            part.extend_from_slice(&envelope);
-        }
-        Some((part, last))
+    pub(super) fn history(&self) -> &Mutex<History<Arc<Delivery>>> {
+        &self.history
     }
 
-    /// Keeps the messages of a part; what is not understood is left out.
-    pub(super) async fn adopt(&self, mut part: &[u8]) {
-        let mut history = self.history.lock().await;
-        if let Some(begins) = take_id(&mut part) {
-            history.begins_at(begins);
-        }
-        if let Some((tag, rest)) = part.split_first_chunk() {
-            history.set_next_tag(u16::from_be_bytes(*tag));
-            part = rest;
-        }
-        while let Some((id, publication)) = take_message(&mut part) {
-            // A group that has no history any more is left out.
-            let groups = self.kept_of(&publication);
-            let delivery = recorded(publication, groups, id, None);
-            let ((groups, name), bytes) = (place_of(&delivery), delivery.bytes_max());
-            history.adopt((id, name), groups, bytes, &delivery, now());
-        }
-        self.note_last(&history);
-    }
-
-    fn note_last(&self, history: &History<Arc<Delivery>>) {
+    pub(super) fn note_last(&self, history: &History<Arc<Delivery>>) {
         let replays = self
             .live
             .messages()
@@ -249,6 +201,7 @@ impl NodeHistory {
             replays.set_logged();
         }
         let mut awaited = self.awaited.subscribe();
+        self.note_last(&*self.history.lock().await);
         // Without them the history is not whole, and tells of a gap.
         let whole = timeout(READ_MAX, awaited.wait_for(|awaited| *awaited == 0));
         drop(whole.await);
@@ -305,7 +258,7 @@ impl NodeHistory {
 }
 
 /// A message of these groups, which is kept under this id.
-fn recorded(
+pub(super) fn recorded(
     publication: Publication,
     groups: Vec<GroupName>,
     id: HistoryId,
@@ -320,7 +273,7 @@ fn recorded(
 }
 
 /// The groups of a message that is kept, and what the fleet calls it.
-fn place_of(delivery: &Delivery) -> (&[GroupName], Option<&Arc<str>>) {
+pub(super) fn place_of(delivery: &Delivery) -> (&[GroupName], Option<&Arc<str>>) {
     let at = delivery.recorded.as_ref();
     at.map_or((&[], None), |at| (&*at.groups, at.publication.id.as_ref()))
 }
@@ -331,7 +284,7 @@ fn keep(history: &mut History<Arc<Delivery>>, id: HistoryId, delivery: &Arc<Deli
     let bytes = delivery.bytes_max();
     match id > history.last() {
         true => history.keep((id, name), groups, bytes, delivery, now()),
-        false => history.adopt((id, name), groups, bytes, delivery, now()),
+        false => history.adopt((&[id], name), groups, bytes, delivery, now()),
     }
 }
 
@@ -344,35 +297,7 @@ pub(super) async fn queue(live: &Live, delivery: Arc<Delivery>) -> QueuedCommand
     live.workers().queue(command).await
 }
 
-fn put_id(part: &mut Vec<u8>, id: HistoryId) {
-    part.extend_from_slice(&id.millis.to_be_bytes());
-    part.extend_from_slice(&id.number.to_be_bytes());
-}
-
-fn take_id(part: &mut &[u8]) -> Option<HistoryId> {
-    let mut number = || {
-        let (number, rest) = part.split_first_chunk()?;
-        *part = rest;
-        Some(u64::from_be_bytes(*number))
-    };
-    Some(HistoryId {
-        millis: number()?,
-        number: number()?,
-    })
-}
-
-fn take_message(part: &mut &[u8]) -> Option<(HistoryId, Publication)> {
-    let id = take_id(part)?;
-    let (length, rest) = part.split_first_chunk()?;
-    let (envelope, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-    *part = rest;
-    match Envelope::decode(envelope).ok()?.content {
-        Content::Message { publication, .. } => Some((id, publication)),
-        Content::Signal(_) => None,
-    }
-}
-
 /// Milliseconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     clock::unix_millis(clock::wall())
 }

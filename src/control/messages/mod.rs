@@ -6,6 +6,7 @@ mod fleet;
 mod group_list;
 mod handed;
 mod history;
+mod history_parts;
 mod interest;
 mod presence;
 mod published;
@@ -31,7 +32,8 @@ use crate::config::snapshot::Publish;
 use crate::control::drainer::Elsewhere;
 use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::fleet::{Fleet, Waiting};
-use crate::control::messages::history::{NodeHistory, PART_MAX};
+use crate::control::messages::history::NodeHistory;
+use crate::control::messages::history_parts::PART_MAX;
 use crate::control::messages::presence::Presence;
 use crate::control::messages::published::Delivered;
 use crate::control::messages::shared_history::SharedHistory;
@@ -132,9 +134,21 @@ impl Messages {
     /// The messages that are kept behind `after`, a part of them, for the process that takes over,
     /// and the last of them; `None` after the last.
     pub async fn history_part(&self, after: HistoryId) -> Option<(Vec<u8>, HistoryId)> {
-        // What is in a log the other process reads there.
-        let history = self.history.as_ref().filter(|_| self.shared.is_none());
-        history?.part(after).await
+        self.own_history()?.part(after).await
+    }
+
+    /// What completes the messages that are kept up to `after`, in parts; `None` if there are
+    /// messages behind it.
+    pub async fn history_completion(&self, after: HistoryId) -> Option<Vec<Vec<u8>>> {
+        match self.own_history() {
+            Some(history) => history.completion(after).await,
+            None => Some(Vec::new()),
+        }
+    }
+
+    /// The history, unless it is in a log: there the other process reads it.
+    fn own_history(&self) -> Option<&Arc<NodeHistory>> {
+        self.history.as_ref().filter(|_| self.shared.is_none())
     }
 
     /// The ids of messages behind `after`, a part of them, for the process that takes over, and the

@@ -1,6 +1,11 @@
 //! Messages of groups that are kept for clients that come back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod joined;
+pub mod lineage;
+mod transfer;
+mod twins;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,55 +13,55 @@ use crate::base::group::GroupName;
 use crate::base::history_id::HistoryId;
 use crate::base::target::Target;
 use crate::config::snapshot;
+use crate::core::messages::history::lineage::{Lineage, is_of_log, mark_of};
+use crate::core::messages::history::twins::Twins;
+
+pub use transfer::{Carried, Head};
 
 /// What a message costs beside its payload, in bytes.
 const OVERHEAD: usize = 256;
-/// Bits at the end of an id that are the gateway's.
-const TAG_BITS: u32 = 16;
 /// Messages that are dropped in one go because of their age.
 const EXPIRED_MAX: usize = 64;
-/// Milliseconds by which the broker may deliver a message later to one process than to another.
-const LAG_MAX: u64 = 10_000;
-/// Milliseconds within which one name means one message.
-const SAME_WITHIN: u64 = 60_000;
 
 /// The messages of a node. `T` is a message.
 #[derive(Debug)]
 pub struct History<T> {
     rules: Arc<[snapshot::History]>,
-    groups: HashMap<GroupName, Kept<T>>,
+    groups: BTreeMap<GroupName, Kept<T>>,
     /// All messages of all groups, the oldest first.
     order: BTreeSet<(HistoryId, GroupName)>,
     bytes: usize,
     bytes_max: usize,
     last: HistoryId,
-    /// Nothing before it was kept, or it was of a group that has no messages any more.
-    begins: HistoryId,
-    /// Messages before it may have been missed.
+    /// Nothing before it was kept.
+    start: HistoryId,
+    /// Messages up to it may be missing of groups of which there are none any more.
+    lost: HistoryId,
+    /// Messages of any group before it may have been missed.
     interrupted: HistoryId,
-    /// What the ids of this gateway end with; `None` where a log gives the ids of all gateways.
-    tag: Option<u16>,
-    /// With what they ended before a hand-over was complete.
-    former_tag: Option<u16>,
+    /// Of the ids; `None` where a log gives the ids of all gateways.
+    lineage: Option<Lineage>,
     /// Set while another process of this gateway keeps the same messages.
     twins: Option<Twins>,
+    /// Where groups began in the process before this one, until it has handed over all.
+    floors: BTreeMap<GroupName, HistoryId>,
 }
 
 #[derive(Debug)]
 struct Kept<T> {
     rule: usize,
     messages: VecDeque<Entry<T>>,
-    /// How many of them have a second id.
+    /// How many of them have further ids.
     twins: usize,
-    /// The last one that was dropped.
-    dropped: HistoryId,
+    /// The last one that is missing.
+    floor: HistoryId,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
     id: HistoryId,
-    /// That of another process of this gateway, which got the same message of the broker.
-    twin: Option<HistoryId>,
+    /// Those of other processes of this gateway, which got the same message of the broker.
+    others: Vec<HistoryId>,
     bytes: usize,
     message: T,
 }
@@ -64,20 +69,15 @@ struct Entry<T> {
 impl<T> Entry<T> {
     /// Whether it is behind `since`: compared with the id of the process that gave `since`.
     fn is_behind(&self, since: HistoryId) -> bool {
-        let same = |twin: &HistoryId| tag_of(*twin) == tag_of(since);
-        self.twin.filter(same).unwrap_or(self.id) > since
+        let mark = mark_of(since);
+        let mut all = [self.id].into_iter().chain(self.others.iter().copied());
+        all.find(|id| mark_of(*id) == mark).unwrap_or(self.id) > since
     }
-}
 
-/// Messages that another process of this gateway may keep too, under ids of its own.
-#[derive(Debug, Default)]
-struct Twins {
-    /// The ids of messages by what the fleet calls them.
-    names: HashMap<Arc<str>, HistoryId>,
-    /// What the ids of the other process end with.
-    tag: Option<u16>,
-    /// From then on nothing of it is to come.
-    until: Option<u64>,
+    /// The largest of its ids.
+    fn largest(&self) -> HistoryId {
+        self.others.iter().copied().fold(self.id, HistoryId::max)
+    }
 }
 
 /// What a client has missed.
@@ -93,75 +93,44 @@ pub struct Missed<T> {
 
 impl<T: Clone> History<T> {
     /// No message yet. `now` is in milliseconds since 1970, here and below.
-    /// `tag` tells the ids of one gateway from those of others.
+    /// `mark` tells the ids of this process from those of all others; without one, the log of a
+    /// fleet gives them.
     pub fn new(
         rules: Arc<[snapshot::History]>,
         bytes_max: usize,
         now: u64,
-        tag: Option<u16>,
+        mark: Option<u32>,
     ) -> Self {
+        let (start, lineage) = (HistoryId::at(now), mark.map(Lineage::new));
+        // A client that has nothing yet has all up to this place.
+        let first = |lineage: &Lineage| lineage.next_id(HistoryId::default(), now);
         Self {
             rules,
-            groups: HashMap::new(),
+            groups: BTreeMap::new(),
             order: BTreeSet::new(),
             bytes: 0,
             bytes_max,
-            last: HistoryId::default(),
-            begins: HistoryId::at(now),
+            last: lineage.as_ref().map_or(start, first),
+            start,
+            lost: HistoryId::default(),
             interrupted: HistoryId::default(),
-            tag,
-            former_tag: None,
+            lineage,
             twins: None,
+            floors: BTreeMap::new(),
         }
     }
 
     /// The process before this one gets the same messages until some time after
     /// [`handed_over`](Self::handed_over).
     pub fn begin_handover(&mut self) {
-        self.twins = self.tag.map(|_| Twins::default());
+        self.twins = self.lineage.as_ref().map(|_| Twins::default());
     }
 
     /// All that the process before this one has kept is here.
     pub fn handed_over(&mut self, now: u64) {
         if let Some(twins) = &mut self.twins {
-            twins.until = Some(now.saturating_add(LAG_MAX));
+            twins.end_after(now);
         }
-    }
-
-    /// Goes on with the ids of the process before this one when no message of it is to come.
-    fn settle(&mut self, now: u64) {
-        let over = |twins: &Twins| twins.until.is_some_and(|until| now > until);
-        if let Some(twins) = self.twins.take_if(|twins| over(twins))
-            && let Some(tag) = twins.tag
-        {
-            self.former_tag = self.tag.replace(tag);
-        }
-    }
-
-    /// Notes that the same message was kept under another id of this gateway; returns whether it
-    /// was. `name` is what the fleet calls it.
-    fn is_twin(&mut self, id: HistoryId, groups: &[GroupName], name: Option<&Arc<str>>) -> bool {
-        let Some((twins, name)) = self.twins.as_mut().zip(name) else {
-            return false;
-        };
-        let known = twins.names.get(name).copied();
-        let near = |known: &HistoryId| known.millis.abs_diff(id.millis) < SAME_WITHIN;
-        let Some(known) = known.filter(near).filter(|known| *known != id) else {
-            twins.names.insert(Arc::clone(name), id);
-            return false;
-        };
-        self.last = self.last.max(id);
-        for group in groups {
-            let Some(kept) = self.groups.get_mut(group) else {
-                continue;
-            };
-            let place = kept.messages.binary_search_by_key(&known, |one| one.id);
-            if let Some(entry) = place.ok().and_then(|place| kept.messages.get_mut(place)) {
-                kept.twins += usize::from(entry.twin.is_none());
-                entry.twin = Some(id);
-            }
-        }
-        true
     }
 
     /// The longest time that a group keeps its messages.
@@ -186,53 +155,34 @@ impl<T: Clone> History<T> {
 
     /// The id of a message that comes now.
     pub fn next_id(&self, now: u64) -> HistoryId {
-        let Some(tag) = self.tag else {
-            return self.last.next(now);
-        };
-        let number = match now > self.last.millis {
-            true => 0,
-            false => (self.last.number >> TAG_BITS) + 1,
-        };
-        HistoryId {
-            millis: now.max(self.last.millis),
-            number: number << TAG_BITS | u64::from(tag),
-        }
-    }
-
-    /// What the ids of this gateway end with.
-    pub fn tag(&self) -> Option<u16> {
-        self.tag
-    }
-
-    /// The ids of the process before this one end with `tag`: this one goes on with it once that
-    /// one keeps no more. Until then no two messages get the same id.
-    pub fn set_next_tag(&mut self, tag: u16) {
-        if let Some(twins) = &mut self.twins {
-            twins.tag = Some(tag);
+        match &self.lineage {
+            Some(lineage) => lineage.next_id(self.last, now),
+            None => self.last.next(now),
         }
     }
 
     /// Messages of a group may have been missed until `now`.
     pub fn interrupt(&mut self, group: &GroupName, now: HistoryId) {
         match self.groups.get_mut(group) {
-            Some(kept) => kept.dropped = now,
-            None => self.begins = self.begins.max(now),
+            Some(kept) => kept.raise(now),
+            None => self.lost = self.lost.max(now),
         }
     }
 
     /// Messages of all groups may have been missed until `now`.
     pub fn interrupt_all(&mut self, now: HistoryId) {
-        self.begins = self.begins.max(now);
+        self.lost = self.lost.max(now);
         self.interrupted = self.interrupted.max(now);
     }
 
-    /// Whether another gateway gave this id.
+    /// Whether an id is no place in this history: another gateway gave it.
     fn is_foreign(&self, id: HistoryId) -> bool {
         let is_time = id.number == u64::MAX;
-        let next = self.twins.as_ref().and_then(|twins| twins.tag);
-        let mut known = [self.former_tag, next].into_iter().flatten();
-        let is = |own| tag_of(id) == own;
-        !is_time && self.tag.is_some_and(|own| !is(own)) && !known.any(is)
+        let known = match &self.lineage {
+            Some(lineage) => lineage.has(id),
+            None => is_of_log(id),
+        };
+        !is_time && !known
     }
 
     /// Keeps a message of so many bytes, which is for these groups. `id` is larger than all before.
@@ -245,38 +195,51 @@ impl<T: Clone> History<T> {
         message: &T,
         now: u64,
     ) {
-        self.settle(now);
-        if !self.is_twin(id, groups, name) {
-            self.put(id, groups, bytes, message, now);
+        self.twins.take_if(|twins| twins.is_over(now));
+        if !self.is_twin(&[id], groups, name) {
+            self.put(&[id], groups, bytes, message, now);
         }
     }
 
-    fn put(&mut self, id: HistoryId, groups: &[GroupName], bytes: usize, message: &T, now: u64) {
-        self.last = self.last.max(id);
+    /// The first of `ids` is what it is kept under here.
+    fn put(
+        &mut self,
+        ids: &[HistoryId],
+        groups: &[GroupName],
+        bytes: usize,
+        message: &T,
+        now: u64,
+    ) {
+        self.last = ids.iter().copied().fold(self.last, HistoryId::max);
         for group in groups {
-            self.keep_one(id, group, bytes + OVERHEAD, message.clone(), now);
+            self.put_in(group, ids, bytes + OVERHEAD, message.clone(), now);
         }
         self.drop_old(now);
     }
 
-    fn keep_one(&mut self, id: HistoryId, group: &GroupName, bytes: usize, message: T, now: u64) {
+    fn put_in(&mut self, group: &GroupName, ids: &[HistoryId], bytes: usize, message: T, now: u64) {
         let Some(rule) = rule_of(&self.rules, &Target::Group(group.clone())) else {
             return;
         };
+        let Some((&id, others)) = ids.split_first() else {
+            return;
+        };
         let (most, age) = (self.rules[rule].messages, self.rules[rule].age);
-        let begins = self.begins;
         let kept = self.groups.entry(group.clone()).or_insert_with(|| Kept {
             rule,
             messages: VecDeque::new(),
             twins: 0,
-            dropped: begins,
+            floor: self.lost,
         });
-        kept.messages.push_back(Entry {
+        let entry = Entry {
             id,
-            twin: None,
+            others: others.to_vec(),
             bytes,
             message,
-        });
+        };
+        kept.twins += usize::from(!others.is_empty());
+        let place = kept.messages.partition_point(|before| before.id < id);
+        kept.messages.insert(place, entry);
         self.order.insert((id, group.clone()));
         self.bytes += bytes;
         let old = |entry: &Entry<T>| is_old(entry.id, age, now);
@@ -309,12 +272,12 @@ impl<T: Clone> History<T> {
         };
         if let Some(entry) = kept.messages.pop_front() {
             self.bytes -= entry.bytes;
-            kept.twins -= usize::from(entry.twin.is_some());
-            kept.dropped = entry.id;
+            kept.twins -= usize::from(!entry.others.is_empty());
+            kept.raise(entry.largest());
             self.order.remove(&(entry.id, group.clone()));
         }
         if kept.messages.is_empty() {
-            self.begins = self.begins.max(kept.dropped);
+            self.lost = self.lost.max(kept.floor);
             self.groups.remove(group);
         }
     }
@@ -322,71 +285,6 @@ impl<T: Clone> History<T> {
     /// The id of the newest message.
     pub fn last(&self) -> HistoryId {
         self.last
-    }
-
-    /// Nothing before it was kept, about.
-    pub fn begins(&self) -> HistoryId {
-        self.begins
-    }
-
-    /// The oldest messages behind `after`, until they have `most` bytes.
-    pub fn behind(&self, after: HistoryId, most: usize) -> Vec<(HistoryId, T)> {
-        let mut found: Vec<(HistoryId, T)> = Vec::new();
-        let mut bytes = 0;
-        let from = after.next(after.millis);
-        for (id, group) in self.order.range((from, first_name())..) {
-            if found.last().is_some_and(|(last, _)| last == id) {
-                continue;
-            }
-            let kept = self.groups.get(group);
-            let entry = kept.and_then(|kept| {
-                let place = kept.messages.binary_search_by_key(id, |entry| entry.id);
-                kept.messages.get(place.ok()?)
-            });
-            let Some(entry) = entry else { continue };
-            if bytes > 0 && bytes + entry.bytes > most {
-                break;
-            }
-            bytes += entry.bytes;
-            found.push((*id, entry.message.clone()));
-        }
-        found
-    }
-
-    /// Another process kept messages before this one, the first of them at `begins`.
-    pub fn begins_at(&mut self, begins: HistoryId) {
-        self.begins = begins;
-    }
-
-    /// Keeps a message of another process: it may be older than those that are here.
-    pub fn adopt(
-        &mut self,
-        (id, name): (HistoryId, Option<&Arc<str>>),
-        groups: &[GroupName],
-        bytes: usize,
-        message: &T,
-        now: u64,
-    ) {
-        if self.is_twin(id, groups, name) {
-            return;
-        }
-        let here = |group: &GroupName| self.order.contains(&(id, group.clone()));
-        let new: Vec<_> = groups
-            .iter()
-            .filter(|group| !here(group))
-            .cloned()
-            .collect();
-        let last = self.last;
-        self.put(id, &new, bytes, message, now);
-        if id < last {
-            for group in &new {
-                if let Some(kept) = self.groups.get_mut(group) {
-                    kept.messages
-                        .make_contiguous()
-                        .sort_unstable_by_key(|entry| entry.id);
-                }
-            }
-        }
     }
 
     /// The messages of these groups behind `since`, `most` of them at most.
@@ -406,16 +304,11 @@ impl<T: Clone> History<T> {
             };
             let age = self.rules[rule].age;
             let Some(kept) = self.groups.get(group) else {
-                gap |= since < self.begins;
+                gap |= since < self.start.max(self.lost);
                 continue;
             };
-            gap |= since < kept.dropped;
-            let from = match kept.twins {
-                0 => kept.messages.partition_point(|entry| entry.id <= since),
-                _ => 0,
-            };
-            let rest = kept.messages.range(from..);
-            for entry in rest.filter(|entry| entry.is_behind(since)) {
+            gap |= since < self.start.max(kept.floor);
+            for entry in kept.behind(since) {
                 if is_old(entry.id, age, now) {
                     gap = true;
                     continue;
@@ -441,21 +334,27 @@ impl<T: Clone> History<T> {
     }
 }
 
-/// No name is before it.
-fn first_name() -> GroupName {
-    GroupName::parse(" ").expect("a name")
+impl<T> Kept<T> {
+    /// Messages up to `id` are missing.
+    fn raise(&mut self, id: HistoryId) {
+        self.floor = self.floor.max(id);
+    }
+
+    /// The messages behind `since`.
+    fn behind(&self, since: HistoryId) -> impl Iterator<Item = &Entry<T>> {
+        let from = match self.twins {
+            0 => self.messages.partition_point(|entry| entry.id <= since),
+            _ => 0,
+        };
+        let rest = self.messages.range(from..);
+        rest.filter(move |entry| entry.is_behind(since))
+    }
 }
 
 fn rule_of(rules: &[snapshot::History], target: &Target) -> Option<usize> {
     let names = |rule: &snapshot::History| rule.groups.iter().any(|one| one.permits(target));
     matches!(target, Target::Group(_)).then_some(())?;
     rules.iter().position(names)
-}
-
-/// What an id ends with.
-fn tag_of(id: HistoryId) -> u16 {
-    // The low bits are meant.
-    id.number as u16
 }
 
 fn is_old(id: HistoryId, age: Duration, now: u64) -> bool {

@@ -19,14 +19,14 @@ async fn keeping(history: &str) -> (Gateway, Backend) {
     (Gateway::start(&text).await, backend)
 }
 
-async fn resume(gateway: &Gateway, room: &str, last: &str) -> EventSource {
+pub(super) async fn resume(gateway: &Gateway, room: &str, last: &str) -> EventSource {
     let field = format!("Last-Event-ID: {last}\r\n");
     let source = EventSource::connect(gateway.address(), &format!("/rooms/{room}"), &field).await;
     assert_eq!(source.status, 200);
     source
 }
 
-fn tell(gateway: &Gateway, room: &str, text: &str) {
+pub(super) fn tell(gateway: &Gateway, room: &str, text: &str) {
     let message = json!({ "to": [format!("group:{room}")], "text": text });
     publish(gateway, &message);
 }
@@ -317,20 +317,44 @@ async fn i1_in_a_fleet_no_message_comes_twice_through_a_hand_over() {
     over.store(true, Ordering::Relaxed);
     let sent: usize = publisher.join().expect("it publishes all");
     tell(&gateway, "a", "end");
+    let mut places = Vec::new();
     for client in &mut clients {
-        let mut came = Vec::new();
-        loop {
-            let text = client.message().await;
-            match text.parse::<usize>() {
-                Ok(number) => came.push(number),
-                Err(_) if text == "end" => break,
-                Err(_) => {}
-            }
-        }
-        assert!(came.is_sorted_by(|one, next| one < next), "{came:?}");
+        let came = numbers_up_to_end(client).await;
+        let in_order = came.is_sorted_by(|(one, _), (next, _)| one < next);
+        assert!(in_order, "{came:?}");
         assert!(came.len() > sent / 2, "{} of {sent}", came.len());
+        places = came;
+    }
+    // Of all three processes. The last messages of one may have come earlier to the next one.
+    let number = |id: &str| id.split_once('-').expect("two numbers").1.parse::<u64>();
+    let mark = |id: &str| number(id).expect("a number") as u32;
+    let early = places
+        .windows(20)
+        .filter(|some| mark(&some[0].1) == mark(&some[19].1));
+    let early: Vec<_> = early.map(|some| &some[0]).collect();
+    for (number, id) in early.iter().step_by(early.len() / 40 + 1) {
+        let mut back = resume(&gateway, "a", id).await;
+        let rest = numbers_up_to_end(&mut back).await;
+        let mut rest: Vec<_> = rest.into_iter().map(|(number, _)| number).collect();
+        rest.sort_unstable();
+        let expected: Vec<_> = (number + 1..sent).collect();
+        assert_eq!(rest, expected, "behind {number} with {id}");
     }
     drop(clients);
+}
+
+/// The numbers that come before `end`, with their ids.
+async fn numbers_up_to_end(client: &mut EventSource) -> Vec<(usize, String)> {
+    let mut came = Vec::new();
+    loop {
+        let event = client.event().await;
+        assert_eq!(event.kind, "", "after {:?}", came.last());
+        match event.data.parse() {
+            Ok(number) => came.push((number, event.id)),
+            Err(_) if event.data == "end" => return came,
+            Err(_) => {}
+        }
+    }
 }
 
 /// A gateway of a fleet whose rooms have a history.

@@ -9,6 +9,7 @@ mod events;
 mod fleet;
 mod groups;
 mod guarded;
+mod handed_history;
 mod history;
 mod presence;
 mod slow;

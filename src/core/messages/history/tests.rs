@@ -1,6 +1,10 @@
+mod handed;
+mod handovers;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::messages::history::twins::LAG_MAX;
 
 fn group(name: &str) -> GroupName {
     GroupName::parse(name).expect("a name")
@@ -13,6 +17,15 @@ fn history(messages: usize, age: u64, bytes_max: usize) -> History<u32> {
         age: Duration::from_millis(age),
     };
     History::new([rule].into(), bytes_max, 0, None)
+}
+
+/// The new process has all messages of the old one.
+fn complete(old: &History<u32>, new: &mut History<u32>) {
+    let (floors, head) = old.completion(old.last()).expect("no further message");
+    for (group, floor) in floors {
+        new.adopt_floor(group, floor);
+    }
+    new.adopt_head(head);
 }
 
 #[test]
@@ -56,7 +69,7 @@ fn an_id_of_another_gateway_and_an_interruption_are_gaps() {
     };
     let ids = [keep(5), keep(5), keep(4), keep(6)];
     assert!(
-        ids.is_sorted() && ids.iter().all(|id| id.number & 0xFFFF == 1),
+        ids.is_sorted() && ids.iter().all(|id| mark_of(*id) == 1),
         "{ids:?}"
     );
     assert!(!one.since(&mine, ids[0], 10, 9).gap);
@@ -98,14 +111,14 @@ fn i1_what_both_processes_of_a_handover_got_is_missed_once() {
     let of_new: Vec<_> = (1..4)
         .map(|one| keep(&mut new, one, 9 + u64::from(one) * 2))
         .collect();
-    new.begins_at(old.begins());
-    new.set_next_tag(1);
-    for (id, number) in old.behind(HistoryId::default(), usize::MAX) {
-        new.adopt((id, Some(&name(number))), &mine, 1, &number, 20);
+    for carried in old.behind(HistoryId::default(), usize::MAX) {
+        let name = name(carried.message);
+        new.adopt((&carried.ids, Some(&name)), &mine, 1, &carried.message, 20);
     }
     let late = keep(&mut old, 4, 20);
-    new.adopt((late, Some(&name(4))), &mine, 1, &4, 20);
+    new.adopt((&[late], Some(&name(4))), &mine, 1, &4, 20);
     keep(&mut new, 4, 20);
+    complete(&old, &mut new);
     new.handed_over(20);
     let missed = |history: &History<u32>, since| {
         let missed = history.since(&mine, since, 10, 30);
@@ -120,13 +133,47 @@ fn i1_what_both_processes_of_a_handover_got_is_missed_once() {
         let rest: Vec<_> = (got as u32 + 2..5).collect();
         assert_eq!(missed(&new, *id), rest, "a session of the new process");
     }
-    // Then it goes on with the ids of the old one.
     let next = keep(&mut new, 5, 20 + LAG_MAX + 1);
-    let after = keep(&mut new, 6, 20 + LAG_MAX + 1);
-    assert_eq!([tag_of(next), tag_of(after)], [2, 1]);
+    keep(&mut new, 6, 20 + LAG_MAX + 1);
     assert_eq!(missed(&new, next), [6]);
     assert_eq!(missed(&new, late), [5, 6]);
+    // Sessions that stay with the old process get further messages under ids of its own.
+    let foreign = keep(&mut old, 5, 20 + LAG_MAX + 1);
+    assert!(new.since(&mine, foreign, 10, 30).gap);
     assert!(new.twins.is_none());
+}
+
+/// Without a mark of its own an id is one of the log.
+#[test]
+fn an_id_of_a_gateway_is_a_gap_in_the_log() {
+    let mine = [group("kept-a")];
+    let mut history = history(10, 100_000, 1 << 20);
+    let id = history.next_id(5);
+    history.keep((id, None), &mine, 1, &0, 5);
+    assert!(!history.since(&mine, id, 10, 9).gap);
+    let other = Lineage::new(0).next_id(id, 6);
+    assert!(history.since(&mine, other, 10, 9).gap);
+}
+
+/// Messages of the old process come behind newer ones, and the oldest are too much.
+#[test]
+fn i8_what_is_adopted_is_dropped_in_order() {
+    let rules = history(2, 100_000, 1 << 20).rules;
+    let gateway = |mark| History::<u32>::new(Arc::clone(&rules), 1 << 20, 0, Some(mark));
+    let (old, mut new) = (gateway(1), gateway(2));
+    let mine = [group("kept-a")];
+    let ids: Vec<_> = [10, 20, 30].map(|at| old.next_id(at)).into();
+    for id in &ids[1..] {
+        new.keep((*id, None), &mine, 1, &(id.millis as u32), 30);
+    }
+    new.adopt((&ids[..1], None), &mine, 1, &10, 30);
+    let behind = new.behind(HistoryId::default(), usize::MAX);
+    let kept: Vec<_> = behind.iter().map(|one| one.message).collect();
+    assert_eq!(kept, [20, 30]);
+    let (floors, head) = new.completion(ids[2]).expect("the newest");
+    assert_eq!(floors, [(mine[0].clone(), ids[0])]);
+    assert_eq!(head.lineage.last().map(|own| own.last), Some(ids[2]));
+    assert_eq!(new.completion(ids[1]), None, "one more is to be sent");
 }
 
 /// What was published, as a list.
