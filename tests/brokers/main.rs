@@ -11,6 +11,8 @@
     reason = "a binary of tests exports nothing; `pub` is what modules share"
 )]
 
+#[path = "../support/broker_programs.rs"]
+mod broker_programs;
 mod certificates;
 mod member;
 #[path = "../support/ports.rs"]

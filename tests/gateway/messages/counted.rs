@@ -67,7 +67,7 @@ fn nodes(answer: &Value) -> (u64, Option<u64>) {
     (nodes, answer["nodes_missing"].as_u64())
 }
 
-async fn counts_all_nodes(kind: &'static str) {
+pub(super) async fn counts_all_nodes(kind: &'static str) {
     let pair = Pair::start(kind).await;
     let (one, other) = (&pair.one, &pair.other);
     let (here, _) = enter(one, "a").await;
@@ -110,16 +110,6 @@ async fn counts_all_nodes(kind: &'static str) {
     for client in [here, alone, there, more] {
         client.close().await;
     }
-}
-
-#[tokio::test]
-async fn the_answer_counts_all_nodes_over_nats() {
-    counts_all_nodes("nats").await;
-}
-
-#[tokio::test]
-async fn the_answer_counts_all_nodes_over_redis() {
-    counts_all_nodes("redis").await;
 }
 
 #[tokio::test]

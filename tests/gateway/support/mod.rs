@@ -5,6 +5,8 @@
 pub mod acme_front;
 pub mod admin;
 pub mod backend;
+#[path = "../../support/broker_programs.rs"]
+mod broker_programs;
 pub mod brokers;
 pub mod certificates;
 pub mod client;
