@@ -106,7 +106,7 @@ fn i1_a_group_of_which_nothing_is_left_is_a_gap_in_the_next_process() {
 fn i1_a_message_that_came_late_to_the_new_process_is_behind_what_its_clients_had_then() {
     let mine = [group("kept-a")];
     let names = [0, 1].map(|number: u32| Arc::<str>::from(format!("~{number}")));
-    for messages in [10, 1] {
+    for (messages, then) in [(10, false), (2, true), (1, false)] {
         let rules = (messages, 100_000, 1 << 20);
         let (old, mut new) = (process(rules, 1, 0), process(rules, 2, 0));
         new.begin_handover();
@@ -119,11 +119,30 @@ fn i1_a_message_that_came_late_to_the_new_process_is_behind_what_its_clients_had
         }
         let second = new.next_id(30);
         new.keep((second, Some(&names[1])), &mine, 1, &1, 30);
+        if then {
+            keep_at(&mut new, &mine, 35);
+        }
         let missed = new.since(&mine, first, 10, 40);
         match messages {
             10 => assert_eq!((missed.messages, missed.gap), (vec![1], false)),
             _ => assert!(missed.gap, "it had to go: {missed:?}"),
         }
-        assert!(new.since(&mine, second, 10, 40).messages.is_empty());
+        assert!(!new.since(&mine, second, 10, 40).gap);
     }
+}
+
+/// It is dropped before the broker delivers it, and nothing else of its group is here.
+#[test]
+fn i1_a_message_that_comes_after_it_was_dropped_is_a_gap() {
+    let mine = [group("kept-a")];
+    let rules = (10, 100, 1 << 20);
+    let (old, mut new) = (process(rules, 1, 0), process(rules, 2, 150));
+    new.begin_handover();
+    let (before, name) = (new.last(), "~0".into());
+    new.adopt((&[old.next_id(20)], Some(&name)), &mine, 1, &0, 160);
+    let late = new.next_id(170);
+    new.keep((late, Some(&name)), &mine, 1, &0, 170);
+    complete(&old, &mut new);
+    assert!(new.since(&mine, before, 10, 180).gap);
+    assert!(!new.since(&mine, late, 10, 180).gap);
 }
