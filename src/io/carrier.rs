@@ -28,7 +28,7 @@ use crate::core::relay::EventClient;
 use crate::core::tls::UnsoundTls;
 use crate::io::delegate::delegate_io;
 use crate::io::ends::{EventStream, LocalEnd};
-use crate::io::net::socket::Socket;
+use crate::io::net::socket::{self, BACKEND_KEEPALIVE, Socket};
 use crate::io::tls::challenges::ALPN_ACME;
 use crate::io::tls::handshake;
 use crate::io::tls::server::ServerTls;
@@ -263,6 +263,16 @@ impl Carrier {
     /// When no connection can be in this state.
     pub fn unpack(socket: Socket, packed: &[u8]) -> Result<Self, UnsoundTls> {
         Ok(Self::Tls(Box::new(TlsStream::unpack(socket, packed)?)))
+    }
+
+    /// Sets the options of a backend's socket that its dial put off ([`Tuning::Early`]).
+    ///
+    /// [`Tuning::Early`]: crate::io::net::socket::Tuning::Early
+    pub fn tune_late(&self) {
+        if let Some(Socket::Tcp(stream)) = self.socket() {
+            // Fails only on a lost connection, which the next use reports.
+            let _ = socket::tune_late(stream, Some(BACKEND_KEEPALIVE));
+        }
     }
 
     /// A session begins: forgets what only the time before it needs.

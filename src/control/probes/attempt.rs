@@ -11,6 +11,7 @@ use crate::control::probes::fault::{Doing, ProbeFault};
 use crate::control::probes::{http, websocket};
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialOptions, dial};
+use crate::io::net::socket::Tuning;
 use crate::io::tls::client::ClientTls;
 
 /// Whom to probe, and over what.
@@ -51,7 +52,7 @@ pub async fn probe(
     };
     let options = DialOptions {
         timeout: probe.timeout,
-        keepalive: None,
+        tuning: Tuning::Whole(None),
         proxy_header: proxy_header(target.proxy_protocol),
         tls: tls.as_ref(),
         own,

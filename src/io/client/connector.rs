@@ -17,6 +17,7 @@ use crate::base::addr::{AddrError, BackendAddr, OwnAddresses};
 use crate::base::clock;
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialError, DialOptions, dial};
+use crate::io::net::socket::Tuning;
 use crate::io::tls::client::{ClientTls, ClientTlsError};
 
 /// No connection, and why.
@@ -106,7 +107,7 @@ impl Connector {
         let tls = tls.map(|tls| tls.to(&address)).transpose()?;
         let options = DialOptions {
             timeout: self.timeout,
-            keepalive: None,
+            tuning: Tuning::Whole(None),
             proxy_header: &[],
             tls: tls.as_ref(),
             own: &self.own,

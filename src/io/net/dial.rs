@@ -17,9 +17,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::io::carrier::Carrier;
+use crate::io::net::connect::connect_tcp;
 use crate::io::net::names;
 use crate::io::net::own;
-use crate::io::net::socket::{self, Socket};
+use crate::io::net::socket::{self, Socket, Tuning};
 
 /// Head start of each address of a name over the next (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -38,8 +39,8 @@ pub struct DialTls {
 pub struct DialOptions<'a> {
     /// For everything, from the name's lookup to the end of the TLS handshake.
     pub timeout: Duration,
-    /// TCP keepalive time; `None` is off.
-    pub keepalive: Option<Duration>,
+    /// The options of a TCP connection.
+    pub tuning: Tuning,
     /// Bytes of a PROXY header, sent before anything else. Empty: none.
     pub proxy_header: &'a [u8],
     /// TLS, if the backend speaks it.
@@ -196,7 +197,7 @@ async fn run(
     };
     if let Socket::Tcp(stream) = &socket {
         // Fails only on a lost connection, which the next use reports.
-        let _ = socket::tune(stream, options.keepalive);
+        let _ = socket::tune(stream, options.tuning);
     }
     if !options.proxy_header.is_empty()
         && let Err(source) = socket.write_all(options.proxy_header).await
@@ -234,7 +235,7 @@ async fn connect(
         BackendAddr::Unix(path) if own::is_own_socket(own, path) => {
             Err(DialError::Own { to: peer(to, None) })
         }
-        BackendAddr::Ip(address) => match TcpStream::connect(address).await {
+        BackendAddr::Ip(address) => match connect_tcp(*address).await {
             Ok(stream) => Ok(Socket::Tcp(stream)),
             Err(error) => Err(failed(peer(to, None), error)),
         },
@@ -306,7 +307,7 @@ async fn race(
     stagger: Duration,
 ) -> Result<TcpStream, (Option<SocketAddr>, io::Error)> {
     let attempt = |address: SocketAddr| async move {
-        TcpStream::connect(address)
+        connect_tcp(address)
             .await
             .map_err(|error| (Some(address), error))
     };

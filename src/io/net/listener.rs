@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::base::addr::ListenAddr;
 use crate::io::net::listener::bound::{PRIVATE, backlog};
-use crate::io::net::socket;
+use crate::io::net::socket::{self, Tuning};
 
 pub use accept::{AcceptError, Acceptor, Incoming};
 pub use bound::{BindError, Bound, ListenOptions};
@@ -78,7 +78,7 @@ fn bind_tcp(
             socket.set_reuse_port(true)?;
         }
         // Accepted connections inherit these, which saves a handful of calls on each.
-        socket::tune(&socket, options.keepalive)?;
+        socket::tune(&socket, Tuning::Whole(options.keepalive))?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(backlog(options))?;

@@ -1,5 +1,6 @@
 //! Sockets: listening, dialling, and their options.
 
+mod connect;
 pub mod descriptors;
 pub mod dial;
 pub mod listener;

@@ -17,9 +17,12 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered keepalive probes after which the system gives a connection up.
 const KEEPALIVE_RETRIES: u32 = 3;
 
+/// Keepalive time towards backends, which finds a half-open connection even if nothing is sent.
+pub const BACKEND_KEEPALIVE: Duration = Duration::from_secs(60);
+
 /// Bytes that the system keeps for a peer beyond those under way to it. Without it the system takes
 /// megabytes for a peer that does not read.
-const UNSENT_MAX: u32 = 128 * 1024;
+pub const UNSENT_MAX: u32 = 128 * 1024;
 
 /// A connected socket on this thread's runtime.
 #[derive(Debug)]
@@ -95,15 +98,36 @@ impl Detached {
     }
 }
 
+/// Which options a connection gets when it is made.
+#[derive(Clone, Copy, Debug)]
+pub enum Tuning {
+    /// All of them, with this keepalive time; `None` is off.
+    Whole(Option<Duration>),
+    /// Those that its first messages need. The rest follows with [`tune_late`].
+    Early,
+}
+
 /// Sets what every TCP connection here has: small messages leave at once (`TCP_NODELAY`), little
 /// waits in the system for a peer that does not read (`TCP_NOTSENT_LOWAT`), and a peer that
 /// vanished is noticed `keepalive` plus 30 s after its last sign of life.
 ///
 /// # Errors
 /// The system's own.
-pub fn tune(socket: &impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
+pub fn tune(socket: &impl AsFd, tuning: Tuning) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)?;
+    match tuning {
+        Tuning::Whole(keepalive) => tune_late(socket, keepalive),
+        Tuning::Early => Ok(()),
+    }
+}
+
+/// Sets what [`Tuning::Early`] leaves out. These options act on a connection that is silent for a
+/// minute or has much to send, so that a young connection is the same without them.
+///
+/// # Errors
+/// The system's own.
+pub fn tune_late(socket: &impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     if let Some(time) = keepalive {
         let parameters = TcpKeepalive::new()

@@ -14,6 +14,7 @@ use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::config::snapshot::{ServiceTls, UpstreamTls};
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialOptions, DialTls, dial};
+use crate::io::net::socket::Tuning;
 use crate::io::service::fault::Fault;
 use crate::io::tls::client::ClientTls;
 
@@ -44,7 +45,7 @@ impl Wire {
         let own = OwnAddresses::default();
         let options = DialOptions {
             timeout,
-            keepalive: Some(KEEPALIVE),
+            tuning: Tuning::Whole(Some(KEEPALIVE)),
             proxy_header: &[],
             tls: None,
             own: &own,

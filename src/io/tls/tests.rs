@@ -16,7 +16,7 @@ use crate::config::snapshot::{CertificateFiles, TlsRecords, TlsVersion, Upstream
 use crate::core::tls::Version;
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialError, DialOptions, DialTls, dial};
-use crate::io::net::socket::Socket;
+use crate::io::net::socket::{Socket, Tuning};
 use crate::io::tls::certs::{CertError, Certificate};
 use crate::io::tls::client::ClientTls;
 use crate::io::tls::server::{Resolver, ServerTls, ServerTlsSettings, SniMap};
@@ -219,7 +219,7 @@ async fn serve(resolver: Arc<Resolver>, minimum: TlsVersion) -> BackendAddr {
 async fn call(to: &BackendAddr, tls: &DialTls) -> Result<Carrier, DialError> {
     let options = DialOptions {
         timeout: Duration::from_secs(10),
-        keepalive: None,
+        tuning: Tuning::Whole(None),
         proxy_header: b"",
         tls: Some(tls),
         own: &OwnAddresses::default(),

@@ -289,7 +289,8 @@ impl<'r> Candidates<'r> {
         plan: &DialPlan<'_>,
     ) -> Result<Carrier, NotReached> {
         let upstream = self.wanted.upstream;
-        let carrier = dial::connect(self.worker.live(), upstream, member, plan).await?;
+        let session = self.wanted.session;
+        let carrier = dial::connect(self.worker.live(), upstream, member, plan, session).await?;
         if let Some(resumed) = carrier.resumed() {
             let metrics = self
                 .worker

@@ -1,7 +1,6 @@
 //! One connection to one backend, with the PROXY header and the TLS that its upstream asks for.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -11,11 +10,9 @@ use crate::core::routing::{Member, Upstream};
 use crate::core::wire::proxy_protocol::{self, Header};
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialError, DialOptions, dial};
+use crate::io::net::socket::{BACKEND_KEEPALIVE, Tuning};
 use crate::io::tls::client::{ClientTls, ClientTlsError};
 use crate::live::Live;
-
-/// TCP keepalive towards backends, which finds a half-open connection even if nothing is sent.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Both addresses of a client's connection, for a PROXY header.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -64,12 +61,14 @@ impl NotReached {
     }
 }
 
-/// Dials one member, within what is left of the time.
+/// Dials one member, within what is left of the time. For a session, the options of the socket that
+/// can wait are left to `session::tuning`.
 pub(crate) async fn connect(
     live: &Live,
     upstream: &Upstream,
     member: &Member,
     plan: &DialPlan<'_>,
+    session: bool,
 ) -> Result<Carrier, NotReached> {
     let header = upstream
         .config
@@ -80,7 +79,10 @@ pub(crate) async fn connect(
     member.state.connect_began();
     let options = DialOptions {
         timeout: upstream.config.connect_timeout.min(left),
-        keepalive: Some(KEEPALIVE),
+        tuning: match session {
+            true => Tuning::Early,
+            false => Tuning::Whole(Some(BACKEND_KEEPALIVE)),
+        },
         proxy_header: header.as_deref().unwrap_or_default(),
         tls: tls.as_ref(),
         own: &live.gateway_addresses().all,

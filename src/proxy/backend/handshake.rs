@@ -53,6 +53,7 @@ pub(crate) async fn shake_hands(
     limits: &HeadLimits,
     request: Request<Outgoing>,
 ) -> hyper::Result<HandshakeAnswer> {
+    let activity = stream.activity();
     let hyper = pool::builder(limits).handshake(TokioIo::new(stream));
     let (mut sender, mut connection) = hyper.await?;
     let (response, over) = {
@@ -71,6 +72,7 @@ pub(crate) async fn shake_hands(
         }
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        activity.stays_http();
         if !over {
             tokio::task::spawn_local(async move {
                 // The reader of the body gets the error.

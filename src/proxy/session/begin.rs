@@ -19,7 +19,8 @@ use crate::proxy::context::permits::SessionPermits;
 use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::resumption::Resumption;
-use crate::proxy::session::task;
+use crate::proxy::session::{task, tuning};
+use crate::telemetry::metrics::RouteMetrics;
 
 /// For a client that takes events to acknowledge something, where it is not pinged.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -64,6 +65,20 @@ fn tell_function(backend: &Carrier) {
     }
 }
 
+fn count(metrics: &RouteMetrics, facts: &Facts) {
+    let began_at = facts.request.granted();
+    metrics.began(
+        facts.id,
+        &facts.backend,
+        facts.request.handshake(),
+        began_at,
+    );
+    let level = facts.details.placement.level.as_ref();
+    if let Some(to) = level.and_then(|level| level.spilled) {
+        metrics.spilled(to.as_str());
+    }
+}
+
 /// Starts a session on this worker; it runs until it ends.
 pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: ClientEnd) {
     let GrantedSession {
@@ -96,18 +111,9 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     }
     let worker = sessions.worker();
     let metrics = worker.route_metrics(&facts.route, &facts.upstream);
+    let tuned = !tuning::is_put_off(&backend_end);
     let relay = Relay::new(client_end, backend_end, setup, worker.tick());
-    let began_at = facts.request.granted();
-    metrics.began(
-        facts.id,
-        &facts.backend,
-        facts.request.handshake(),
-        began_at,
-    );
-    let level = facts.details.placement.level.as_ref();
-    if let Some(to) = level.and_then(|level| level.spilled) {
-        metrics.spilled(to.as_str());
-    }
+    count(&metrics, &facts);
     backend.established();
     let began = clock::now();
     let facts = Arc::new(facts);
@@ -124,6 +130,7 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         gathered: Cell::default(),
         key,
         armed: Cell::new(Tick::MAX),
+        tuned: Cell::new(tuned),
         ownership: Cell::new(Ownership::Here),
         connection,
     };

@@ -301,13 +301,13 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     let permits = SessionPermits::inherit(worker.live(), holders);
     let connection =
         ConnectionLease::inherit(&worker.shared, &facts.listener, &worker.load, permits);
-    let gathered = (relay.to_backend(), relay.to_client());
     let groups = groups.into_iter().map(|group| group.into_membership(now));
     let memberships = Memberships {
         groups: groups.collect(),
         subscriptions,
     };
     let session = Session {
+        gathered: Cell::new((relay.to_backend(), relay.to_client())),
         relay: RefCell::new(relay),
         id: facts.id,
         began: since(age),
@@ -315,9 +315,10 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
         resumption,
         quick: Cell::new(u16::try_from(quick).unwrap_or(u16::MAX)),
         metrics: worker.route_metrics(&facts.route, &facts.upstream),
-        gathered: Cell::new(gathered),
         key: key.map(Vec::into_boxed_slice),
         armed: Cell::new(Tick::MAX),
+        // The process before this one has seen to it.
+        tuned: Cell::new(true),
         ownership: Cell::new(Ownership::Here),
         connection,
         facts: RefCell::new(facts),
@@ -362,6 +363,7 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
     if session.ownership.get() != Ownership::Here {
         return Err(StayReason::Refused);
     }
+    session.tune_backend();
     let mut relay = session.relay.borrow_mut();
     relay.untap("the session is handed over to another process");
     let state = relay
@@ -388,6 +390,7 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
         gathered: _,
         key,
         armed: _,
+        tuned: _,
         ownership: _,
         connection,
     } = session;

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) key: Option<Box<[u8]>>,
     /// The tick at which the wheel brings it up.
     pub(crate) armed: Cell<Tick>,
+    /// Whether the socket of its backend has all its options; see `tuning`.
+    pub(crate) tuned: Cell<bool>,
     pub(crate) ownership: Cell<Ownership>,
     pub(crate) connection: ConnectionLease,
 }
@@ -146,6 +148,7 @@ impl Session {
         worker.live().events().session_moved(&self.facts());
         let backend = HeldBackend::new(lease, self.began, clock::now());
         self.backend.replace(Some(backend));
+        self.tuned.set(false);
         carrier.settle();
         let now = worker.tick();
         self.relay.borrow_mut().attach(carrier, early, now);

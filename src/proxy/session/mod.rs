@@ -19,6 +19,7 @@ pub(crate) mod resumption;
 mod rights;
 mod shown;
 mod task;
+mod tuning;
 
 pub(crate) use handover::{adopt, pack, release, resume};
 pub(crate) use rights::{renew_all, revoke_all};

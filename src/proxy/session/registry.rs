@@ -96,6 +96,10 @@ impl Sessions {
     /// Makes sure that the wheel brings a session up no later than it is due.
     pub(crate) fn arm(&self, session: &Session) {
         let due = session.relay.borrow().due();
+        let due = match session.tuned.get() {
+            true => due,
+            false => session.tuning_due(self.worker.tick(), due),
+        };
         if let Some(due) = due.filter(|due| *due < session.armed.get()) {
             session
                 .armed
@@ -131,6 +135,7 @@ impl Sessions {
         session.armed.set(Tick::MAX);
         // A held session is armed again if it stays.
         if session.is_here() {
+            session.tune_backend();
             session.relay.borrow_mut().expire(now);
             self.arm(&session);
         }

@@ -19,6 +19,8 @@ pub(crate) struct StreamActivity {
     reading: Cell<Option<Tick>>,
     /// Since when a write waits for the peer to read.
     writing: Cell<Option<Tick>>,
+    /// Whether its socket is to get the options that were put off.
+    tunes: Cell<bool>,
 }
 
 impl StreamActivity {
@@ -28,7 +30,19 @@ impl StreamActivity {
             moved: Cell::new(now),
             reading: Cell::new(None),
             writing: Cell::new(None),
+            tunes: Cell::new(false),
         })
+    }
+
+    /// The connection goes on as HTTP, so no session sets the options that its dial put off: its
+    /// next read does.
+    pub(crate) fn stays_http(&self) {
+        self.tunes.set(true);
+    }
+
+    /// Whether its socket is to get these options now.
+    pub(crate) fn take_tuning(&self) -> bool {
+        self.tunes.take()
     }
 
     /// Bytes received from the peer so far.

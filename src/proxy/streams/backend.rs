@@ -74,6 +74,9 @@ impl AsyncRead for BackendStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.activity.take_tuning() {
+            self.carrier.tune_late();
+        }
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.carrier).poll_read(cx, buffer);
         let bytes = buffer.filled().len() - before;

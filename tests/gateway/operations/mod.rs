@@ -10,4 +10,5 @@ mod service_unit;
 mod shutdown;
 mod startup;
 mod state_dir;
+mod system_calls;
 mod terminal;

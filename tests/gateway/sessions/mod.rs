@@ -12,4 +12,5 @@ mod relay;
 mod renewal;
 mod shown;
 mod silence;
+mod socket_options;
 mod tap;

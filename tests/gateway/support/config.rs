@@ -23,6 +23,9 @@ pub fn complete(test: &str, directory: &Path) -> String {
         .lines()
         .filter_map(|line| line.strip_prefix("# node: "))
         .collect();
+    if node.iter().any(|line| line.starts_with("workers")) {
+        text = text.replacen("workers = 2\n", "", 1);
+    }
     text = text.replacen("[node]\n", &format!("[node]\n{}\n", node.join("\n")), 1);
     let admin: Vec<_> = test
         .lines()
@@ -35,6 +38,10 @@ pub fn complete(test: &str, directory: &Path) -> String {
         .collect();
     if log.iter().any(|line| line.starts_with("format")) {
         text = text.replacen("format = \"json\"\n", "", 1);
+    }
+    if log.iter().any(|line| line.starts_with("access")) {
+        let lines = text.lines().filter(|line| !line.starts_with("access = {"));
+        text = lines.flat_map(|line| [line, "\n"]).collect();
     }
     text = text.replacen("[log]\n", &format!("[log]\n{}\n", log.join("\n")), 1);
     if !test.contains("[shutdown]") {

@@ -6,7 +6,7 @@ use super::*;
 fn options() -> DialOptions<'static> {
     DialOptions {
         timeout: Duration::from_secs(5),
-        keepalive: Some(Duration::from_secs(60)),
+        tuning: Tuning::Whole(Some(Duration::from_secs(77))),
         proxy_header: b"",
         tls: None,
         own: &NOTHING_OWN,
@@ -161,4 +161,33 @@ fn families_take_turns() {
         &["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"],
     );
     check(&["1.1.1.1:1", "[::1]:1"], &["1.1.1.1:1", "[::1]:1"]);
+}
+
+/// The keepalive time of a carrier's socket, and whether it sends small messages at once.
+fn options_of(carrier: &Carrier) -> (Option<Duration>, bool) {
+    let socket = carrier.socket().expect("it has one");
+    let Socket::Tcp(stream) = socket else {
+        panic!("no TCP: {socket:?}");
+    };
+    let socket = socket2::SockRef::from(stream);
+    let kept = socket.keepalive().expect("an option");
+    let time = kept.then(|| socket.tcp_keepalive_time().expect("an option"));
+    (time, socket.tcp_nodelay().expect("an option"))
+}
+
+#[tokio::test]
+async fn options_are_set_at_once_or_put_off() {
+    let (_listener, address) = listener().await;
+    let to = BackendAddr::Ip(address);
+    let whole = dial(&to, options()).await.expect("a listener");
+    assert_eq!(options_of(&whole), (Some(Duration::from_secs(77)), true));
+
+    let early = DialOptions {
+        tuning: Tuning::Early,
+        ..options()
+    };
+    let early = dial(&to, early).await.expect("a listener");
+    assert_eq!(options_of(&early), (None, true));
+    early.tune_late();
+    assert_eq!(options_of(&early), (Some(Duration::from_secs(60)), true));
 }

@@ -11,7 +11,7 @@ use crate::base::addr::ListenAddr;
 use crate::base::names::ListenerName;
 use crate::io::net::listener::bound::{BindError, Bound, ListenOptions, PRIVATE, backlog};
 use crate::io::net::listener::socket_file::SocketFile;
-use crate::io::net::socket;
+use crate::io::net::socket::{self, Tuning};
 
 /// The purpose of a socket; it identifies the socket together with the configured address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl InheritedSocket {
             socket.set_nonblocking(true)?;
             let file = match &address {
                 ListenAddr::Tcp(_) => {
-                    socket::tune(&socket, options.keepalive)?;
+                    socket::tune(&socket, Tuning::Whole(options.keepalive))?;
                     None
                 }
                 // Its file may have been removed by hand; connected clients stay connected. The
