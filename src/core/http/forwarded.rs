@@ -5,8 +5,9 @@ mod hops;
 
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HeaderName};
+use http::header::{FORWARDED, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
 use crate::base::addr::{Networks, unmapped};
 use crate::base::header_list::items;
@@ -41,7 +42,7 @@ pub struct Forwarding<'r> {
     /// Whether the peer's forwarding fields are trusted.
     pub trusted: bool,
     /// `http` or `https`, as the client speaks.
-    pub scheme: &'r str,
+    pub scheme: &'static str,
     /// Whether the peer speaks TLS.
     pub tls: bool,
     /// What only trusted peers may send.
@@ -78,26 +79,27 @@ pub fn forward(headers: &mut HeaderMap, hop: &Forwarding<'_>) {
         let old = headers.contains_key(&X_FORWARDED_FOR);
         let before = named.iter().rev().copied().filter(|_| !old);
         let addresses = before.chain([&own]).filter_map(|hop| hop.address);
-        let addresses = addresses.map(|address| address.to_string());
-        append_to_list(headers, &X_FORWARDED_FOR, addresses.collect());
+        let addresses: SmallVec<[String; 1]> = addresses.map(|one| one.to_string()).collect();
+        append_to_list(headers, &X_FORWARDED_FOR, &addresses);
     }
     // The one that the gateway decides by, in place of a list that could be read in two ways.
-    set(headers, &X_FORWARDED_PROTO, hop.scheme);
+    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
     if !hop.host.is_empty() {
-        set_if_absent(headers, &X_FORWARDED_HOST, hop.host);
+        set_forwarded_host(headers, hop.host);
     }
     if hop.rfc7239 {
         let old = headers.contains_key(FORWARDED);
         let before = named.iter().rev().filter(|_| !old);
         let mut elements: Vec<_> = before.map(|hop| hop.element()).collect();
         elements.push(forwarded_element(hop));
-        append_to_list(headers, &FORWARDED, elements);
+        append_to_list(headers, &FORWARDED, &elements);
     }
     if request_id(headers).is_none() {
         set(headers, &X_REQUEST_ID, hop.request_id);
     }
     if let Some(session) = hop.session {
-        set(headers, &SESSILE_SESSION, &session.to_string());
+        let id = HeaderValue::from_bytes(&session.encode());
+        headers.insert(&SESSILE_SESSION, id.expect("letters and digits"));
     }
 }
 
@@ -184,16 +186,24 @@ fn forwarded_element(hop: &Forwarding<'_>) -> String {
 }
 
 /// Puts `elements` behind what the list holds, and several lines into one.
-fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, elements: Vec<String>) {
+fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, elements: &[String]) {
+    if let ([one], false) = (elements, headers.contains_key(name)) {
+        return set(headers, name, one);
+    }
     let list: Vec<&str> = items(headers, name).collect();
     let list = list.into_iter().chain(elements.iter().map(String::as_str));
     let list = list.collect::<Vec<_>>().join(", ");
     set(headers, name, &list);
 }
 
-fn set_if_absent(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
-    if !headers.contains_key(name) {
-        set(headers, name, value);
+/// Sets `X-Forwarded-Host` where it is absent. Without a copy where `Host` is the same.
+fn set_forwarded_host(headers: &mut HeaderMap, host: &str) {
+    if headers.contains_key(&X_FORWARDED_HOST) {
+        return;
+    }
+    match headers.get(HOST).filter(|own| *own == host).cloned() {
+        Some(own) => drop(headers.insert(&X_FORWARDED_HOST, own)),
+        None => set(headers, &X_FORWARDED_HOST, host),
     }
 }
 

@@ -6,6 +6,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
 use crate::base::header_list::{has_token, items};
 use crate::base::header_name::{alike, is_plain, plain, remove_alike};
@@ -80,7 +81,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 pub fn strip_hop_by_hop_but(headers: &mut HeaderMap, stays: impl Fn(&str) -> bool) {
     let wants_trailers = has_token(headers, &TE, "trailers");
     headers.remove(TE);
-    let named: Vec<HeaderName> = items(headers, &CONNECTION)
+    let named: SmallVec<[HeaderName; 2]> = items(headers, &CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .filter(|name| {
             headers.contains_key(name) && !is_end_to_end(name.as_str()) && !stays(name.as_str())

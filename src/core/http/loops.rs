@@ -26,12 +26,12 @@ pub fn is_loop(headers: &HeaderMap, instance: u64) -> bool {
 /// The value for a backend: that of the request, followed by `instance`. Anything else than names
 /// of gateways is dropped.
 pub fn gateways(headers: &HeaderMap, instance: u64) -> HeaderValue {
-    let mut list = String::new();
+    let mut list = String::with_capacity(16);
     for name in names(headers).take(GATEWAYS_MAX) {
         write!(list, "{name:016x}, ").expect("a String takes everything");
     }
     write!(list, "{instance:016x}").expect("a String takes everything");
-    HeaderValue::from_str(&list).expect("hexadecimal digits and commas")
+    HeaderValue::try_from(list).expect("hexadecimal digits and commas")
 }
 
 /// Marks a request of the gateway's own that it makes for the request with the headers `cause`.

@@ -47,7 +47,11 @@ pub(crate) fn backend_headers(placed: &Placed<'_>, client: HeaderMap, session: b
     set_identity(names, placed, &mut fields);
     let rewrite = &placed.route.config.rewrite;
     let host = rewrite.host.as_deref().unwrap_or(&received.host);
-    if let Ok(host) = HeaderValue::from_str(host::or_default(host)) {
+    let host = host::or_default(host);
+    // Most often it is what the client sent: one line, the same.
+    if !fields.get_all(HOST).iter().eq([host])
+        && let Ok(host) = HeaderValue::from_str(host)
+    {
         fields.insert(HOST, host);
     }
     headers::apply_edits(&mut fields, &placed.route.config.request_headers);

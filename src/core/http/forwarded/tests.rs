@@ -211,7 +211,7 @@ proptest! {
         headers.append(&X_FORWARDED_FOR, lies.parse().expect("visible ASCII"));
         // The hop in front of us trusts no other hop here, so it would replace; one that appends
         // is the harder case.
-        append_to_list(&mut headers, &X_FORWARDED_FOR, vec![client.to_string()]);
+        append_to_list(&mut headers, &X_FORWARDED_FOR, &[client.to_string()]);
         let peer = "10.0.0.1".parse().expect("an address");
         let seen = super::client(&headers, peer, &private(), false).expect("no `forwarded`");
         prop_assert_eq!(seen.address, client);
