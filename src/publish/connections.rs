@@ -211,7 +211,7 @@ async fn get(publisher: &Publisher, id: SessionId) -> Result<Response, Failure> 
 
 async fn delete(publisher: &Publisher, id: SessionId, caller: &str) -> Result<Response, Failure> {
     let by = format!("publisher {caller}").into();
-    ask(publisher, Question::Close { id, by }).await?;
+    ask(publisher, Question::Close { id, by, with: None }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

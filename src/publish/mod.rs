@@ -1,9 +1,10 @@
 //! The publishing API: services send messages to sessions, and steer who is in which group. It has
 //! a listener of its own, and tokens that open some targets only. `messages` and `groups` are its
-//! resources, `connections` speaks the management API of AWS API Gateway.
+//! resources, `connections` speaks the management API of AWS API Gateway, `grip` that of Pushpin.
 
 mod body;
 mod connections;
+mod grip;
 mod groups;
 mod guard;
 mod messages;
@@ -28,4 +29,14 @@ pub struct Publisher {
     pub live: Arc<Live>,
     /// Delivers messages.
     pub messages: Arc<Messages>,
+}
+
+/// Bytes of a batch beside its payloads.
+const BATCH_BYTES: usize = 4 << 20;
+
+impl Publisher {
+    /// Largest body of a request: that of a batch.
+    fn body_max(&self) -> usize {
+        BATCH_BYTES + 2 * self.settings.message_bytes
+    }
 }

@@ -25,6 +25,7 @@ pub fn document() -> Value {
             "delete": changing("Ends a membership.", false, &mut generator),
         },
         "/@connections/{id}": connections(),
+        "/publish/": grip(),
     });
     json!({
         "openapi": "3.0.3",
@@ -32,7 +33,8 @@ pub fn document() -> Value {
             "title": "Sessile publishing API",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Messages to sessions, and groups of sessions. Errors are problem+json \
-                (RFC 9457); those of /@connections are as AWS API Gateway has them.",
+                (RFC 9457); those of /@connections are as AWS API Gateway has them, those of \
+                /publish/ as Pushpin has them.",
         },
         "paths": paths,
         "components": {
@@ -124,6 +126,22 @@ fn changing(summary: &str, joins: bool, generator: &mut SchemaGenerator) -> Valu
         operation["requestBody"] = json!({ "required": false, "content": content });
     }
     operation
+}
+
+fn grip() -> Value {
+    let text = |description: &str| json!({ "description": description });
+    json!({
+        "post": {
+            "summary": "Publishes items of GRIP, as Pushpin does: a channel is a group.",
+            "requestBody": { "required": true, "content": { "application/json": {} } },
+            "responses": {
+                "200": text("Published."),
+                "400": text("The items cannot be read."),
+                "401": text("No publisher has this token."),
+                "403": text("The token does not open a channel."),
+            },
+        }
+    })
 }
 
 fn connections() -> Value {

@@ -15,10 +15,7 @@ use crate::admin::problem::Problem;
 use crate::config::snapshot::Publish;
 use crate::io::net::listener::{BindError, Inheritance, Owner};
 use crate::io::tls::server::ServerTls;
-use crate::publish::{Publisher, connections, groups, guard, messages, openapi};
-
-/// Bytes of a batch beside its payloads.
-const BATCH_BYTES: usize = 4 << 20;
+use crate::publish::{Publisher, connections, grip, groups, guard, messages, openapi};
 
 /// Binds the address of the publishing API; `tls` is built from its settings.
 ///
@@ -52,7 +49,7 @@ pub async fn serve(
 }
 
 fn router(publisher: Arc<Publisher>) -> Router {
-    let body_max = BATCH_BYTES + 2 * publisher.settings.message_bytes;
+    let body_max = publisher.body_max();
     let guarded = Router::new()
         .route("/v1/messages", post(messages::publish))
         .route("/v1/groups/{group}", get(groups::members))
@@ -68,6 +65,7 @@ fn router(publisher: Arc<Publisher>) -> Router {
     guarded
         .route("/openapi.json", get(openapi::show))
         .merge(connections::router())
+        .merge(grip::router())
         .fallback(async |uri: Uri| {
             let detail = format!("no resource {}; see /openapi.json", uri.path());
             Problem::not_found(detail)

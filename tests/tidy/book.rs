@@ -171,6 +171,7 @@ fn named_files() -> tempfile::TempDir {
         ("read.token", "fedcba9876543210".repeat(2)),
         ("lambda.key", "0123456789abcdef".to_owned()),
         ("hub.key", "0123456789abcdef".to_owned()),
+        ("publish.key", "0123456789abcdef".to_owned()),
         ("tickets.key", "0123456789abcdef".repeat(4)),
         ("broker.password", "hunter2".to_owned()),
         ("state.password", "hunter2".to_owned()),

@@ -16,7 +16,8 @@ pub struct Function {
     /// Required. The form of the events and of the answers.
     pub dialect: Option<Dialect>,
     /// Where events go: `$connect`, `$disconnect`, `$default`, and keys of `routes` without a URL
-    /// of their own. None: only `routes` has URLs.
+    /// of their own. None: only `routes` has URLs. With `grip`: what stands before the path and the
+    /// query of the client's request.
     pub url: Option<String>,
     /// Keys of messages that are events of their own, each with the URL of its function or with a
     /// table: `join = {}`, `"$connect" = "https://…"`, `echo = { reply = true }`. Messages with
@@ -34,11 +35,12 @@ pub struct Function {
     pub stage_variables: BTreeMap<String, String>,
     /// With `cloudevents`: the hub of events. Default: the function's name.
     pub hub: Option<String>,
-    /// With `cloudevents`: who sends events, for `WebHook-Request-Origin`. The function has to
-    /// allow it. Default: the node's name.
+    /// With `cloudevents` and `grip`: who sends events, for `WebHook-Request-Origin`, which the
+    /// function has to allow, and for the issuer of `Grip-Sig`. Default: the node's name.
     pub origin: Option<String>,
-    /// With `cloudevents`: access keys that events are signed with (`ce-signature`). One that
-    /// replaces another stands beside it for a while.
+    /// With `cloudevents` and `grip`: keys that events are signed with (`ce-signature`,
+    /// `Grip-Sig`). One that replaces another stands beside it for a while. `Grip-Sig` is of the
+    /// first.
     pub secrets: Vec<SecretSource>,
     /// Roots for `https:` URLs. Default: the system's.
     pub ca: Option<String>,
@@ -91,6 +93,8 @@ pub enum Dialect {
     Aws,
     /// Azure Web PubSub's event handlers: CloudEvents over HTTP.
     Cloudevents,
+    /// Pushpin's WebSocket-over-HTTP, with GRIP's control messages.
+    Grip,
 }
 
 /// A key of messages.

@@ -32,9 +32,9 @@ pub struct Function {
     pub stage_variables: BTreeMap<String, String>,
     /// The hub of CloudEvents. Default: the function's name.
     pub hub: Arc<str>,
-    /// Who sends CloudEvents. Default: the node's name.
+    /// Who sends events of CloudEvents and of GRIP. Default: the node's name.
     pub origin: Arc<str>,
-    /// Keys that CloudEvents are signed with.
+    /// Keys that events of CloudEvents and of GRIP are signed with.
     pub secrets: Vec<Secret>,
     /// The file with the roots, and a digest of it.
     pub ca: Option<(PathBuf, u128)>,

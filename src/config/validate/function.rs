@@ -95,7 +95,9 @@ fn function(
     }
     let hub = word(at, "hub", model.hub.as_deref().or(name).unwrap_or_default());
     let origin = match dialect {
-        Some(Dialect::Cloudevents) => word(at, "origin", model.origin.as_deref().unwrap_or(node)),
+        Some(Dialect::Cloudevents | Dialect::Grip) => {
+            word(at, "origin", model.origin.as_deref().unwrap_or(node))
+        }
         Some(Dialect::Aws) | None => Some(String::new()),
     };
     let keys = at.key("secrets");
@@ -105,6 +107,9 @@ fn function(
     if whole.is_none() && !routes.values().any(|one| one.url.is_some()) {
         at.missing("url", "url = \"http://127.0.0.1:9000/chat\"");
         return None;
+    }
+    if let (Some(Dialect::Grip), Some(url)) = (dialect, &whole) {
+        is_base(at, url)?;
     }
     Some(Function {
         name: FunctionName::from(name?),
@@ -129,35 +134,42 @@ fn function(
 
 /// Reports keys that this dialect does not have.
 fn fits(at: &Scope<'_>, dialect: Dialect, model: &model::Function) -> Option<()> {
+    const AWS: &[Dialect] = &[Dialect::Aws];
+    const AZURE: &[Dialect] = &[Dialect::Cloudevents];
+    const SIGNED: &[Dialect] = &[Dialect::Cloudevents, Dialect::Grip];
     let default = model::Function::default();
     let given = [
-        ("routes", !model.routes.is_empty(), Dialect::Aws),
-        (
-            "route_key",
-            model.route_key != default.route_key,
-            Dialect::Aws,
-        ),
-        ("reply", model.reply, Dialect::Aws),
-        ("stage", model.stage != default.stage, Dialect::Aws),
-        (
-            "stage_variables",
-            !model.stage_variables.is_empty(),
-            Dialect::Aws,
-        ),
-        ("sign", model.sign.is_some(), Dialect::Aws),
-        ("hub", model.hub.is_some(), Dialect::Cloudevents),
-        ("origin", model.origin.is_some(), Dialect::Cloudevents),
-        ("secrets", !model.secrets.is_empty(), Dialect::Cloudevents),
+        ("routes", !model.routes.is_empty(), AWS),
+        ("route_key", model.route_key != default.route_key, AWS),
+        ("reply", model.reply, AWS),
+        ("stage", model.stage != default.stage, AWS),
+        ("stage_variables", !model.stage_variables.is_empty(), AWS),
+        ("sign", model.sign.is_some(), AWS),
+        ("hub", model.hub.is_some(), AZURE),
+        ("origin", model.origin.is_some(), SIGNED),
+        ("secrets", !model.secrets.is_empty(), SIGNED),
     ];
     let strange = given
         .iter()
-        .filter(|(_, given, whose)| *given && *whose != dialect);
+        .filter(|(_, given, whose)| *given && !whose.contains(&dialect));
     let strange = strange.map(|(key, ..)| {
         let message = format!("`{key}` is not a key of this dialect");
         at.key(key)
             .fault_key(message, Some("take it out".to_owned()));
     });
     (strange.count() == 0).then_some(())
+}
+
+/// The URL of a function of GRIP, which the client's path and query follow.
+fn is_base(at: &Scope<'_>, url: &str) -> Option<()> {
+    if url.contains(['?', '#']) {
+        at.key("url").fault_with(
+            format!("`{url}` has a query, and the client's path and query follow it"),
+            "write the part before the path: `https://functions.example.com`",
+        );
+        return None;
+    }
+    Some(())
 }
 
 /// A name that stands in fields and bodies of requests.

@@ -11,7 +11,7 @@ use crate::base::session_id::SessionId;
 use crate::control::messages::Messages;
 use crate::core::messages::index::JoinError;
 use crate::core::messages::member::{Member, MembersPage};
-use crate::core::messages::signal::{Answer, Found, MEMBERS_MAX, Question};
+use crate::core::messages::signal::{Answer, CloseWith, Found, MEMBERS_MAX, Question};
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder};
 use crate::live::{GroupSlice, MessageCommand, SessionQuery, Slice, WorkerCommand};
@@ -110,7 +110,7 @@ impl Messages {
     pub(super) async fn answer(&self, question: Question) -> Answer {
         let answered = match question {
             Question::Find { id } => self.find(id).await,
-            Question::Close { id, by } => self.close(id, by).await,
+            Question::Close { id, by, with } => self.close(id, by, with).await,
             Question::Join {
                 id,
                 group,
@@ -166,10 +166,14 @@ impl Messages {
         }))
     }
 
-    async fn close(&self, id: SessionId, by: Arc<str>) -> Option<Answer> {
+    async fn close(&self, id: SessionId, by: Arc<str>, with: Option<CloseWith>) -> Option<Answer> {
+        let (code, reason) = match with {
+            Some(with) => (with.code, with.reason),
+            None => (1000, "".into()),
+        };
         let order = CloseOrder {
-            code: 1000,
-            reason: "".into(),
+            code,
+            reason,
             cause: Cause::Kicked,
         };
         let given = EndOrder {

@@ -3,3 +3,4 @@
 pub mod aws;
 pub mod cloudevents;
 pub mod connection;
+pub mod grip;

@@ -333,6 +333,7 @@ mod tests {
         let question = Question::Close {
             id: SessionId::new(1, 2),
             by: Arc::clone(&long),
+            with: None,
         };
         for signal in [
             Signal::Alive { name: long },

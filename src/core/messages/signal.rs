@@ -21,6 +21,15 @@ pub const WATCHED_MAX: usize = 500;
 /// Longest text in a signal, in bytes.
 const TEXT_MAX: usize = 512;
 
+/// How a session is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseWith {
+    /// The code of the close frame.
+    pub code: u16,
+    /// Its reason.
+    pub reason: Arc<str>,
+}
+
 /// A signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -86,6 +95,9 @@ pub enum Question {
         id: SessionId,
         /// Who orders it, for the record.
         by: Arc<str>,
+        /// With which code and reason; `None`: 1000, and none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<CloseWith>,
     },
     /// Make it a member of a group.
     Join {
@@ -183,7 +195,9 @@ impl Signal {
             Self::Watch { groups, .. } => groups.len() <= WATCHED_MAX,
             Self::Roster(part) => part.items.len() <= ITEMS_MAX,
             Self::Question { question, .. } => match question {
-                Question::Close { by, .. } => short(by),
+                Question::Close { by, with, .. } => {
+                    short(by) && with.as_ref().is_none_or(|with| short(&with.reason))
+                }
                 Question::Members { most, .. } => *most <= MEMBERS_MAX,
                 Question::Groups { prefix, most } => short(prefix) && *most <= GROUPS_MAX,
                 Question::Find { .. } | Question::Join { .. } | Question::Leave { .. } => true,

@@ -1,5 +1,6 @@
 //! The messages of one client as events for a function: one after the other.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
@@ -12,7 +13,10 @@ use tokio::task::JoinHandle;
 
 use crate::base::message::Message;
 use crate::core::functions::connection::Connection;
+use crate::core::functions::grip::{GripSession, ToClient};
 use crate::core::relay::ClientMessage;
+use crate::core::wire::frame::{Opcode, control_frame, data_frame};
+use crate::io::ends::due::{Due, What};
 
 /// Whose events they are.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,6 +61,10 @@ pub struct Kept {
     /// The subprotocol that was chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subprotocol: Option<String>,
+    /// The session as the dialect of GRIP has it. A process that does not know this refuses the
+    /// session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grip: Option<Box<GripSession>>,
 }
 
 /// How a session ended, for its last event.
@@ -64,19 +72,54 @@ pub struct Kept {
 pub struct SessionEnd {
     /// The close code.
     pub code: u16,
+    /// It ended by a close frame.
+    pub by_frame: bool,
+    /// The client ended it.
+    pub by_client: bool,
     /// Why.
     pub reason: &'static str,
 }
 
-/// What becomes of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Called {
-    /// The function has it.
-    Done,
-    /// The client gets this.
-    Reply(Message),
-    /// The session is closed with this code and reason.
-    Close(u16, &'static str),
+/// What the client gets of a function's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Called {
+    /// Frames, in order.
+    pub frames: Vec<u8>,
+    /// Then the session is closed with this code and reason.
+    pub close: Option<(u16, Cow<'static, str>)>,
+}
+
+impl Called {
+    /// One message.
+    pub fn reply(message: &Message) -> Self {
+        let (opcode, payload) = match message {
+            Message::Text(text) => (Opcode::Text, text.as_bytes()),
+            Message::Binary(bytes) => (Opcode::Binary, &**bytes),
+        };
+        Self {
+            frames: data_frame(opcode, payload, None),
+            close: None,
+        }
+    }
+
+    /// A frame behind the others.
+    pub fn push(&mut self, frame: &ToClient) {
+        let frame = match frame {
+            ToClient::Text(text) => data_frame(Opcode::Text, text.as_bytes(), None),
+            ToClient::Binary(bytes) => data_frame(Opcode::Binary, bytes, None),
+            ToClient::Ping(bytes) => control_frame(Opcode::Ping, bytes, None),
+            ToClient::Pong(bytes) => control_frame(Opcode::Pong, bytes, None),
+        };
+        self.frames.extend(frame);
+    }
+
+    /// The end of the session.
+    pub fn close(code: u16, reason: &'static str) -> Self {
+        Self {
+            frames: Vec::new(),
+            close: Some((code, reason.into())),
+        }
+    }
 }
 
 /// What calls functions for the sessions of one worker.
@@ -84,8 +127,9 @@ pub trait Functions: fmt::Debug + Send + Sync {
     /// The event of a session that has begun; nothing waits for its outcome.
     fn begin(&self, caller: &Arc<Caller>);
 
-    /// Begins the event of a message. It goes on if the result is dropped.
-    fn message(&self, caller: &Arc<Caller>, message: ClientMessage) -> JoinHandle<Called>;
+    /// Begins the event of a message; `None` where the function has asked to be asked. It goes on
+    /// if the result is dropped.
+    fn call(&self, caller: &Arc<Caller>, message: Option<ClientMessage>) -> JoinHandle<Called>;
 
     /// The last event of a session; nothing waits for its outcome.
     fn disconnect(&self, caller: &Arc<Caller>, end: SessionEnd);
@@ -97,6 +141,9 @@ pub(super) struct Calling {
     caller: Arc<Caller>,
     functions: Arc<dyn Functions>,
     under_way: Option<JoinHandle<Called>>,
+    /// What is due without a message, once `begun`.
+    due: Option<Due>,
+    begun: bool,
     end: SessionEnd,
     /// Another process may have the session.
     packed: bool,
@@ -108,8 +155,12 @@ impl Calling {
             caller,
             functions,
             under_way: None,
+            due: None,
+            begun: false,
             end: SessionEnd {
                 code: 1006,
+                by_frame: false,
+                by_client: false,
                 reason: "the session did not begin",
             },
             packed: false,
@@ -137,20 +188,71 @@ impl Calling {
         self.end = end;
     }
 
-    /// Begins to call. No message may be under way.
+    /// Begins to call. No message may be under way. It is dropped if the function gets no further
+    /// event.
     pub(super) fn take(&mut self, message: ClientMessage) {
-        self.under_way = Some(self.functions.message(&self.caller, message));
+        let kept = self.caller.kept();
+        let over = kept.grip.as_ref().is_some_and(|session| session.is_over());
+        drop(kept);
+        if !over {
+            self.under_way = Some(self.functions.call(&self.caller, Some(message)));
+        }
     }
 
     /// Ready when no message is under way any more.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Called> {
-        let Some(call) = &mut self.under_way else {
-            return Poll::Ready(Called::Done);
+        loop {
+            if let Some(call) = &mut self.under_way {
+                let called = ready!(Pin::new(call).poll(cx));
+                self.under_way = None;
+                // The task ends early with its runtime only, or by a panic.
+                let called = called
+                    .unwrap_or_else(|_| Called::close(1011, "the call of the function ended"));
+                self.set_due(!called.frames.is_empty());
+                if called != Called::default() {
+                    return Poll::Ready(called);
+                }
+            }
+            match self.poll_due(cx) {
+                // Its timer wakes the task.
+                Poll::Pending => return Poll::Ready(Called::default()),
+                Poll::Ready(Some(frame)) => return Poll::Ready(frame),
+                Poll::Ready(None) => {}
+            }
+        }
+    }
+
+    /// Ready when something was due: a frame for the client, or a call that is under way now.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Called>> {
+        if !self.begun {
+            self.begun = true;
+            self.set_due(true);
+        }
+        let Some(due) = &mut self.due else {
+            return Poll::Pending;
         };
-        let called = ready!(Pin::new(call).poll(cx));
-        self.under_way = None;
-        // The task ends early with its runtime only, or by a panic.
-        Poll::Ready(called.unwrap_or(Called::Close(1011, "the call of the function ended")))
+        let what = ready!(due.poll(cx));
+        if what == What::Ask {
+            self.under_way = Some(self.functions.call(&self.caller, None));
+            return Poll::Ready(None);
+        }
+        let mut kept = self.caller.kept();
+        let frame = kept.grip.as_mut().and_then(|session| match what {
+            What::Delayed => session.take_delayed(),
+            What::KeepAlive | What::Ask => session.keep_alive(),
+        });
+        drop(kept);
+        self.set_due(true);
+        let mut called = Called::default();
+        frame.iter().for_each(|frame| called.push(frame));
+        Poll::Ready(Some(called))
+    }
+
+    /// When what is due, now that the client was sent something or was not.
+    fn set_due(&mut self, sent: bool) {
+        let kept = self.caller.kept();
+        let waits = kept.grip.as_ref().map(|session| session.waits());
+        self.due = Due::after_answer(self.due.as_ref(), waits.unwrap_or_default(), sent);
     }
 }
 

@@ -8,9 +8,7 @@ use std::task::{Context, Poll, ready};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::base::message::Message;
 use crate::core::relay::{ClientMessage, LocalBackend};
-use crate::core::wire::frame::{Opcode, data_frame};
 use crate::io::broker::{ClientPayload, Outlet, Sender};
 use crate::io::ends::answers::Answers;
 use crate::io::ends::calling::{Called, Caller, Calling, Functions, SessionEnd};
@@ -80,12 +78,15 @@ impl LocalEnd {
         }
     }
 
-    /// An end that calls a function with the messages of its client, and with its end.
-    pub fn calling(caller: Arc<Caller>, functions: Arc<dyn Functions>) -> Self {
-        Self {
+    /// An end that calls a function with the messages of its client, and with its end. The client
+    /// gets what the function has answered already (`first`).
+    pub fn calling(caller: Arc<Caller>, functions: Arc<dyn Functions>, first: Called) -> Self {
+        let mut this = Self {
             messages: Messages::Called(Calling::new(caller, functions)),
             ..Self::default()
-        }
+        };
+        this.answer(first);
+        this
     }
 
     /// An end of a client that only listens.
@@ -191,30 +192,29 @@ impl LocalEnd {
                     self.close(loss.close());
                 }
             }
-            Messages::Called(calling) => match ready!(calling.poll(cx)) {
-                Called::Done => {}
-                Called::Reply(message) => self.reply(&message),
-                Called::Close(code, reason) => self.close((code, reason)),
-            },
+            // It has nothing more for the client.
+            Messages::Called(calling) if self.backend.closed() && !calling.is_busy() => {}
+            Messages::Called(calling) => {
+                let called = ready!(calling.poll(cx));
+                self.answer(called);
+            }
             Messages::Dropped | Messages::Refused => {}
         }
         Poll::Ready(())
     }
 
-    fn reply(&mut self, message: &Message) {
+    fn answer(&mut self, called: Called) {
         if self.backend.closed() {
             return;
         }
-        let (opcode, payload) = match message {
-            Message::Text(text) => (Opcode::Text, text.as_bytes()),
-            Message::Binary(bytes) => (Opcode::Binary, &**bytes),
-        };
-        let frame = data_frame(opcode, payload, None);
-        self.answers.waiting.extend(frame);
+        self.answers.waiting.extend(called.frames);
         self.answers.wake(false);
+        if let Some((code, reason)) = called.close {
+            self.close((code, &reason));
+        }
     }
 
-    fn close(&mut self, (code, reason): (u16, &'static str)) {
+    fn close(&mut self, (code, reason): (u16, &str)) {
         self.backend.close(code, reason, &mut self.answers.waiting);
         self.answers.wake(true);
     }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod calling;
+mod due;
 mod event_stream;
 mod local;
 mod publishing;

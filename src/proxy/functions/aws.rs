@@ -24,7 +24,7 @@ const FUNCTION_ERROR: &str = "x-amz-function-error";
 pub(super) async fn connect(call: Call<'_>, request: Connecting<'_>) -> Result<Verdict, CallError> {
     let (config, connection) = (call.config, &call.caller.connection);
     let Some((url, _)) = config.route(CONNECT) else {
-        return Ok(Verdict::Accepted(Accepted::default()));
+        return Ok(Verdict::accepted(Accepted::default()));
     };
     let id = new_id();
     let asked = ConnectRequest {
@@ -46,9 +46,10 @@ fn verdict(mut reply: Reply) -> Verdict {
     if !(200..300).contains(&reply.status) {
         return Verdict::refused(reply.status);
     }
-    Verdict::Accepted(Accepted {
+    Verdict::accepted(Accepted {
         groups: take_groups_of_answer(&mut reply.headers),
         subprotocol: reply.headers.remove(SEC_WEBSOCKET_PROTOCOL),
+        ..Accepted::default()
     })
 }
 

@@ -17,7 +17,7 @@ use crate::proxy::functions::connecting::{Connecting, Verdict};
 use crate::proxy::functions::error::CallError;
 use crate::proxy::functions::registry::FunctionRegistry;
 use crate::proxy::functions::requests::{Call, Requests};
-use crate::proxy::functions::{aws, cloudevents};
+use crate::proxy::functions::{aws, cloudevents, grip};
 use crate::telemetry::metrics::Metrics;
 
 /// What the worker's sessions call functions with.
@@ -58,10 +58,11 @@ impl FunctionCalls {
         request: Connecting<'_>,
     ) -> Result<Verdict, CallError> {
         let config = self.config(caller)?;
-        let call = self.call(&config, caller);
+        let call = self.call_of(&config, caller);
         match config.dialect {
             Dialect::Aws => aws::connect(call, request).await,
             Dialect::Cloudevents => cloudevents::connect(call, request).await,
+            Dialect::Grip => grip::connect(call, request).await,
         }
     }
 
@@ -82,7 +83,7 @@ impl FunctionCalls {
         self.0.requests.config(&caller.connection.function)
     }
 
-    fn call<'c>(&'c self, config: &'c Arc<Function>, caller: &'c Caller) -> Call<'c> {
+    fn call_of<'c>(&'c self, config: &'c Arc<Function>, caller: &'c Caller) -> Call<'c> {
         Call {
             requests: &self.0.requests,
             config,
@@ -90,29 +91,27 @@ impl FunctionCalls {
         }
     }
 
-    async fn message_event(&self, caller: &Caller, message: ClientMessage) -> Called {
+    async fn message_event(&self, caller: &Caller, message: Option<ClientMessage>) -> Called {
         let id = aws::new_id();
         let config = self.config(caller);
         let dialect = config.as_ref().map(|config| config.dialect).ok();
         let outcome = match config {
             Ok(config) => {
-                let call = self.call(&config, caller);
-                match config.dialect {
-                    Dialect::Aws => aws::message(call, message, &id).await,
-                    Dialect::Cloudevents => cloudevents::message(call, message).await,
-                }
+                let call = self.call_of(&config, caller);
+                message_of(call, message, &id).await
             }
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(None) => Called::Done,
-            Ok(Some(reply)) => Called::Reply(reply),
-            Err(CallError::Busy) => Called::Close(1013, "the function is busy"),
+            Ok(called) => called,
+            Err(CallError::Busy) => Called::close(1013, "the function is busy"),
             Err(error) => {
                 note(caller, &error);
                 match dialect {
-                    Some(Dialect::Cloudevents) => Called::Close(1011, "the function failed"),
-                    Some(Dialect::Aws) | None => Called::Reply(aws::fault(&error, caller, &id)),
+                    Some(Dialect::Cloudevents | Dialect::Grip) => {
+                        Called::close(1011, "the function failed")
+                    }
+                    Some(Dialect::Aws) | None => Called::reply(&aws::fault(&error, caller, &id)),
                 }
             }
         }
@@ -120,10 +119,11 @@ impl FunctionCalls {
 
     async fn end_event(&self, caller: &Caller, end: SessionEnd) -> Result<(), CallError> {
         let config = self.config(caller)?;
-        let call = self.call(&config, caller);
+        let call = self.call_of(&config, caller);
         match config.dialect {
             Dialect::Aws => aws::disconnect(call, end).await,
             Dialect::Cloudevents => cloudevents::disconnected(call, end).await,
+            Dialect::Grip => grip::disconnected(call, end).await,
         }
     }
 
@@ -156,13 +156,13 @@ impl Functions for FunctionCalls {
         let (this, caller, open) = (self.clone(), Arc::clone(caller), self.open());
         drop(tokio::spawn(async move {
             let _turn = caller.turn.lock().await;
-            let sent = cloudevents::connected(this.call(&config, &caller)).await;
+            let sent = cloudevents::connected(this.call_of(&config, &caller)).await;
             sent.unwrap_or_else(|error| note(&caller, &error));
             drop(open);
         }));
     }
 
-    fn message(&self, caller: &Arc<Caller>, message: ClientMessage) -> JoinHandle<Called> {
+    fn call(&self, caller: &Arc<Caller>, message: Option<ClientMessage>) -> JoinHandle<Called> {
         let (this, caller, open) = (self.clone(), Arc::clone(caller), self.open());
         tokio::spawn(async move {
             let _turn = caller.turn.lock().await;
@@ -185,6 +185,22 @@ impl Functions for FunctionCalls {
             drop(open);
         }));
     }
+}
+
+/// What the client gets for its message; `id` is the request's.
+async fn message_of(
+    call: Call<'_>,
+    message: Option<ClientMessage>,
+    id: &str,
+) -> Result<Called, CallError> {
+    let reply = match (call.config.dialect, message) {
+        (Dialect::Grip, message) => return grip::message(call, message).await,
+        (Dialect::Aws, Some(message)) => aws::message(call, message, id).await?,
+        (Dialect::Cloudevents, Some(message)) => cloudevents::message(call, message).await?,
+        // The function was one of GRIP before.
+        (_, None) => None,
+    };
+    Ok(reply.as_ref().map(Called::reply).unwrap_or_default())
 }
 
 /// An event that the function has not taken.

@@ -50,9 +50,10 @@ pub(super) async fn connect(call: Call<'_>, request: Connecting<'_>) -> Result<V
             caller.kept().user = accepted.user;
         }
         let name = accepted.subprotocol;
-        Ok(Verdict::Accepted(Accepted {
+        Ok(Verdict::accepted(Accepted {
             subprotocol: name.and_then(|name| HeaderValue::try_from(name).ok()),
             groups: accepted.groups,
+            ..Accepted::default()
         }))
     };
     send(call, content, judge).await

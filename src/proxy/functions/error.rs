@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::base::names::FunctionName;
+use crate::core::messages::index::JoinError;
 use crate::io::client::ClientError;
 
 /// Why there is no answer.
@@ -29,6 +30,9 @@ pub(crate) enum CallError {
     /// It does not let this gateway send events (`WebHook-Allowed-Origin`).
     #[error("the function does not allow events of `{0}`: set `origin`, or allow it there")]
     NotAllowed(String),
+    /// The session cannot be a member of a group that its answer names.
+    #[error("the function's answer names a group that the session cannot join: {0}")]
+    NotJoined(JoinError),
 }
 
 impl CallError {
@@ -38,7 +42,11 @@ impl CallError {
             Self::NoFunction(_) | Self::NoRoute => "no_route",
             Self::Busy => "busy",
             Self::Client(ClientError::TimedOut(_)) => "timed_out",
-            Self::Client(_) | Self::Failed(_) | Self::Malformed | Self::NotAllowed(_) => "failed",
+            Self::Client(_)
+            | Self::Failed(_)
+            | Self::Malformed
+            | Self::NotAllowed(_)
+            | Self::NotJoined(_) => "failed",
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod calls;
 mod cloudevents;
 pub(crate) mod connecting;
 pub(crate) mod error;
+mod grip;
 pub(crate) mod registry;
 mod requests;
 mod sign;

@@ -65,6 +65,10 @@ impl Requests {
         config.ok_or_else(|| CallError::NoFunction(name.clone()))
     }
 
+    pub(super) fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// Drops clients of functions that were replaced or removed, and their connections.
     pub(super) fn tidy(&self) {
         self.registry.tidy(&self.live.table());

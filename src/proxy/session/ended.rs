@@ -47,14 +47,20 @@ pub(crate) fn record(sessions: &Rc<Sessions>, session: &Session, ending: Ending)
 
 /// The end of a session as a function gets it.
 fn end_of(ending: Ending) -> SessionEnd {
+    let by_frame = ending.cause == Cause::CloseFrame;
+    let by_client = ending.by == EndedBy::Client;
     match (ending.close_code, ending.cause) {
         // RFC 6455, section 7.1.5; the words are those of AWS.
         (None, Cause::CloseFrame) => SessionEnd {
             code: 1005,
+            by_frame,
+            by_client,
             reason: "Client-side close frame status not set",
         },
         (code, cause) => SessionEnd {
             code: code.unwrap_or(1006),
+            by_frame,
+            by_client,
             reason: cause.as_str(),
         },
     }

@@ -28,8 +28,8 @@ use crate::proxy::stages::local_grant::{
 use crate::proxy::stages::session_setup::setup;
 use crate::proxy::stages::upgrade::note_not_subscribed;
 
-/// Largest message in a CloudEvent, as Azure has it for its frames.
-const CLOUD_EVENT_MAX: u64 = 1 << 20;
+/// Largest message where the dialect has no bound of AWS: that of Azure's frames.
+const EVENT_MAX: u64 = 1 << 20;
 /// Longest `User-Agent` in events.
 const AGENT_MAX: usize = 512;
 
@@ -53,17 +53,25 @@ pub(crate) async fn to_function(
     // Clients fail a 101 with a subprotocol that they have not offered.
     let chosen = accepted.subprotocol;
     let chosen = chosen.filter(|chosen| offer.subprotocols().any(|name| *chosen == name));
-    let fields = switch_fields(
+    let mut fields = switch_fields(
         &placed,
         offer,
         chosen.or_else(|| placed.subprotocol.clone()),
     );
+    // A cookie of the function stands beside that of the gateway.
+    for (name, value) in &accepted.fields {
+        fields.append(name, value.clone());
+    }
     let granted = granted(&fields);
     let subprotocol = granted.subprotocol.as_deref().map(str::to_owned);
     caller.kept().subprotocol = subprotocol;
     // From here on the function gets the end of the session, even if it does not begin.
     let services = received.connection.worker.end_services();
-    let end = LocalEnd::calling(Arc::new(caller), Arc::clone(services.functions));
+    let end = LocalEnd::calling(
+        Arc::new(caller),
+        Arc::clone(services.functions),
+        accepted.first,
+    );
     check_open(received)?;
     placed.groups.extend(accepted.groups);
     note_not_subscribed(&placed);
@@ -91,6 +99,7 @@ async fn ask(
     let subprotocols: Vec<_> = offer.subprotocols().collect();
     let request = Connecting {
         headers: &fields,
+        target: &placed.target,
         query: &query,
         claims: principal.map(|one| &one.claims.0),
         subprotocols: &subprotocols,
@@ -101,6 +110,8 @@ async fn ask(
         // It may have accepted, or may still do so.
         let end = SessionEnd {
             code: 1006,
+            by_frame: false,
+            by_client: false,
             reason: "the handshake took too long",
         };
         worker
@@ -110,7 +121,7 @@ async fn ask(
         return Err(Refusal::TimedOut);
     };
     match verdict.map_err(refusal)? {
-        Verdict::Accepted(accepted) => Ok((caller, accepted)),
+        Verdict::Accepted(accepted) => Ok((caller, *accepted)),
         Verdict::Refused(status) => Err(Refusal::FunctionRefused(status)),
     }
 }
@@ -124,7 +135,7 @@ fn message_max(placed: &Placed<'_>) -> u64 {
     let name = placed.route.function().expect("the route has a function");
     let config = placed.received.generation.table.function(name);
     match config.map(|config| config.dialect) {
-        Some(Dialect::Cloudevents) => CLOUD_EVENT_MAX,
+        Some(Dialect::Cloudevents | Dialect::Grip) => EVENT_MAX,
         Some(Dialect::Aws) | None => MESSAGE_MAX,
     }
 }

@@ -143,7 +143,8 @@ table! {
         "Gateways that live, by their heartbeats at the broker, this one among them.";
     FUNCTION_CALLS = Counter, Count, "sessile_function_calls_total",
         ["function", "event", "outcome"],
-        "Events of sessions for functions (connect, message, disconnect) by outcome: answered, \
+        "Events of sessions for functions (connect, message, disconnect, and keep_alive where the \
+         function wants to be asked) by outcome: answered, \
          failed, timed_out, busy (`in_flight_max`), no_route.";
     FUNCTION_SECONDS = WAITS, Seconds, "sessile_function_seconds", ["function"],
         "From an event of a session to its outcome, the wait for a turn included.";

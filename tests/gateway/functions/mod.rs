@@ -2,6 +2,7 @@
 
 mod chat;
 mod faults;
+mod grip;
 mod handed_over;
 mod others;
 mod webpubsub;

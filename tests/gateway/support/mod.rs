@@ -27,6 +27,7 @@ pub mod peers;
 mod ports;
 mod process;
 pub mod prometheus;
+pub mod pushpin;
 pub mod raw;
 pub mod raw_tls;
 pub mod records;

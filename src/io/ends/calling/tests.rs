@@ -24,8 +24,9 @@ struct Fake {
 impl Functions for Fake {
     fn begin(&self, _: &Arc<Caller>) {}
 
-    fn message(&self, _: &Arc<Caller>, message: ClientMessage) -> JoinHandle<Called> {
+    fn call(&self, _: &Arc<Caller>, message: Option<ClientMessage>) -> JoinHandle<Called> {
         let (answer, answered) = oneshot::channel();
+        let message = message.expect("a message");
         self.calls.lock().expect("a lock").push((message, answer));
         tokio::spawn(async { answered.await.expect("an answer") })
     }
@@ -62,7 +63,10 @@ fn caller() -> Arc<Caller> {
 fn end() -> (LocalEnd, Arc<Fake>) {
     let fake = Arc::new(Fake::default());
     let functions: Arc<dyn Functions> = Arc::<Fake>::clone(&fake);
-    (LocalEnd::calling(caller(), functions), fake)
+    (
+        LocalEnd::calling(caller(), functions, Called::default()),
+        fake,
+    )
 }
 
 fn text(payload: &str) -> Vec<u8> {
@@ -87,14 +91,14 @@ async fn a_function_gets_one_message_after_the_other_and_the_client_its_replies(
     let next = tokio::io::AsyncWrite::poll_write(Pin::new(&mut end), &mut cx, &two);
     assert!(next.is_pending() && fake.take().is_none());
     answer
-        .send(Called::Reply(Message::Text("hi".into())))
+        .send(Called::reply(&Message::Text("hi".into())))
         .expect("it waits");
     read(&mut end, &data_frame(Opcode::Text, b"hi", None)).await;
     end.write_all(&two).await.expect("it is taken");
     let (message, answer) = fake.take().expect("a call");
     assert_eq!(message.payload, b"two");
     answer
-        .send(Called::Reply(Message::Binary(vec![0].into())))
+        .send(Called::reply(&Message::Binary(vec![0].into())))
         .expect("it waits");
     read(&mut end, &data_frame(Opcode::Binary, &[0], None)).await;
 }
@@ -106,7 +110,7 @@ async fn i8_a_client_that_does_not_read_its_replies_is_held_up() {
     end.write_all(&text("one")).await.expect("it is taken");
     let (_, answer) = fake.take().expect("a call");
     let long = "x".repeat(8 << 10);
-    let reply = Called::Reply(Message::Text(long.as_str().into()));
+    let reply = Called::reply(&Message::Text(long.as_str().into()));
     answer.send(reply).expect("it waits");
     tokio::task::yield_now().await;
     let two = text("two");
@@ -125,7 +129,7 @@ async fn i1_a_session_that_is_paused_takes_no_further_message() {
     end.write_all(&text("one")).await.expect("it is taken");
     let (_, answer) = fake.take().expect("a call");
     end.set_paused(true);
-    answer.send(Called::Done).expect("it waits");
+    answer.send(Called::default()).expect("it waits");
     tokio::task::yield_now().await;
     let two = text("two");
     let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -142,7 +146,7 @@ async fn a_function_that_is_busy_ends_the_session() {
     let (mut end, fake) = end();
     end.write_all(&text("one")).await.expect("it is taken");
     let (_, answer) = fake.take().expect("a call");
-    answer.send(Called::Close(1013, "busy")).expect("it waits");
+    answer.send(Called::close(1013, "busy")).expect("it waits");
     let mut answers = Vec::new();
     end.read_to_end(&mut answers)
         .await
@@ -169,6 +173,8 @@ async fn the_end_of_a_session_is_an_event_once() {
     let (mut end, fake) = end();
     let closed = SessionEnd {
         code: 1000,
+        by_frame: true,
+        by_client: true,
         reason: "close_frame",
     };
     end.set_end(closed);
@@ -205,4 +211,42 @@ async fn i1_a_session_that_goes_to_another_process_has_not_ended() {
     assert!(new.is_calling(), "its answer comes to this process");
     drop(new);
     assert_eq!(next.ends().len(), 1);
+}
+
+/// An end whose function has answered the first event of GRIP like this.
+fn grip_end(control: &str) -> (LocalEnd, Arc<Fake>) {
+    let mut session = GripSession::new("/", Vec::new());
+    let extension = [("sec-websocket-extensions", "grip")];
+    let extension = extension.map(|(name, value)| {
+        let name = http::HeaderName::from_static(name);
+        (name, http::HeaderValue::from_static(value))
+    });
+    let body = format!("OPEN\r\nTEXT {:x}\r\n{control}\r\n", control.len());
+    let fields = http::HeaderMap::from_iter(extension);
+    session.open(&fields, body.as_bytes()).expect("an answer");
+    let caller = caller();
+    caller.kept().grip = Some(Box::new(session));
+    let fake = Arc::new(Fake::default());
+    let functions: Arc<dyn Functions> = Arc::<Fake>::clone(&fake);
+    (
+        LocalEnd::calling(caller, functions, Called::default()),
+        fake,
+    )
+}
+
+#[tokio::test]
+async fn a_function_that_has_detached_itself_gets_no_message() {
+    let (mut end, fake) = grip_end(r#"c:{"type":"detach"}"#);
+    end.write_all(&text("one")).await.expect("it is dropped");
+    assert!(fake.take().is_none());
+}
+
+/// Nothing else wakes the task.
+#[tokio::test]
+async fn a_client_is_kept_alive_by_the_clock() {
+    let (mut end, _fake) =
+        grip_end(r#"c:{"type":"keep-alive","content":"still here","timeout":1}"#);
+    let frame = data_frame(Opcode::Text, b"still here", None);
+    read(&mut end, &frame).await;
+    read(&mut end, &frame).await;
 }

@@ -40,8 +40,12 @@ fn from_state(state: LocalState, outlet: &Arc<Outlet>) -> LocalEnd {
     impl Functions for None {
         fn begin(&self, _: &Arc<Caller>) {}
 
-        fn message(&self, _: &Arc<Caller>, _: ClientMessage) -> tokio::task::JoinHandle<Called> {
-            tokio::spawn(async { Called::Done })
+        fn call(
+            &self,
+            _: &Arc<Caller>,
+            _: Option<ClientMessage>,
+        ) -> tokio::task::JoinHandle<Called> {
+            tokio::spawn(async { Called::default() })
         }
 
         fn disconnect(&self, _: &Arc<Caller>, _: SessionEnd) {}
