@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
+use crate::control::messages::Lookup;
 use crate::core::messages::delivery::{Publication, Recipient};
 use crate::core::messages::signal::{CloseWith, Question};
 use crate::publish::Publisher;
@@ -36,6 +37,14 @@ const PAGE: usize = 1000;
 /// An answer that is an error, as Pushpin has it.
 #[derive(Debug)]
 struct Failure(StatusCode, String);
+
+impl Failure {
+    /// Not all gateways have answered. Publishers try again.
+    fn incomplete() -> Self {
+        let why = "not all gateways have answered".to_owned();
+        Self(StatusCode::SERVICE_UNAVAILABLE, why)
+    }
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -100,33 +109,48 @@ async fn handle(publisher: &Publisher, headers: &HeaderMap, body: Body) -> Resul
                 // In order, whatever becomes of it: Pushpin counts nothing.
                 drop(publisher.messages.publish(publication, None).await);
             }
-            Action::Close(with) => close_all(publisher, &caller, &channel, &with).await,
+            Action::Close(with) => close_all(publisher, &caller, &channel, &with).await?,
             Action::Nothing => {}
         }
     }
     Ok(())
 }
 
-/// Closes the sessions of a group, on all nodes. Those that join it meanwhile are not closed: its
-/// clients may come back at once.
-async fn close_all(publisher: &Publisher, caller: &Caller, group: &GroupName, with: &CloseWith) {
-    let messages = &publisher.messages;
+/// Closes the sessions of a group, on all nodes, with a token that opens each of them. Those that
+/// join it meanwhile are not closed: its clients may come back at once.
+async fn close_all(
+    publisher: &Publisher,
+    caller: &Caller,
+    group: &GroupName,
+    with: &CloseWith,
+) -> Result<(), Failure> {
     let by: Arc<str> = format!("publisher {}", caller.name()).into();
-    let mut members: Vec<SessionId> = Vec::new();
-    loop {
-        let after = members.last().copied();
-        let found = messages.members(group, after, PAGE).await.page.members;
-        members.extend(found.iter().map(|member| member.id));
-        if found.len() < PAGE {
-            break;
-        }
-    }
-    for id in members {
+    for id in members(publisher, group).await? {
+        let allowed = caller.check(&Target::Session(id));
+        allowed.map_err(|problem| Failure(problem.status(), problem.detail().into()))?;
         let question = Question::Close {
             id,
             by: Arc::clone(&by),
             with: Some(with.clone()),
         };
-        messages.ask_about(question).await;
+        if publisher.messages.ask_about(question).await == Lookup::Unknown {
+            return Err(Failure::incomplete());
+        }
+    }
+    Ok(())
+}
+
+async fn members(publisher: &Publisher, group: &GroupName) -> Result<Vec<SessionId>, Failure> {
+    let mut members: Vec<SessionId> = Vec::new();
+    loop {
+        let after = members.last().copied();
+        let found = publisher.messages.members(group, after, PAGE).await;
+        if found.missing > 0 || found.nodes == 0 {
+            return Err(Failure::incomplete());
+        }
+        members.extend(found.page.members.iter().map(|member| member.id));
+        if !found.page.more {
+            return Ok(members);
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::core::functions::connection::Connection;
 use crate::core::functions::grip::{GripSession, ToClient};
 use crate::core::relay::ClientMessage;
 use crate::core::wire::frame::{Opcode, control_frame, data_frame};
-use crate::io::ends::due::{Due, What};
+use crate::io::ends::due::{After, Due, What};
 
 /// Whose events they are.
 #[derive(Debug, Serialize, Deserialize)]
@@ -144,6 +144,8 @@ pub(super) struct Calling {
     /// What is due without a message, once `begun`.
     due: Option<Due>,
     begun: bool,
+    /// The session waits to be handed over: the function is not asked.
+    paused: bool,
     end: SessionEnd,
     /// Another process may have the session.
     packed: bool,
@@ -157,6 +159,7 @@ impl Calling {
             under_way: None,
             due: None,
             begun: false,
+            paused: false,
             end: SessionEnd {
                 code: 1006,
                 by_frame: false,
@@ -184,6 +187,10 @@ impl Calling {
         self.packed = packed;
     }
 
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
     pub(super) fn set_end(&mut self, end: SessionEnd) {
         self.end = end;
     }
@@ -208,7 +215,8 @@ impl Calling {
                 // The task ends early with its runtime only, or by a panic.
                 let called = called
                     .unwrap_or_else(|_| Called::close(1011, "the call of the function ended"));
-                self.set_due(!called.frames.is_empty());
+                let sent = !called.frames.is_empty();
+                self.set_due(After::Answer { sent });
                 if called != Called::default() {
                     return Poll::Ready(called);
                 }
@@ -226,12 +234,18 @@ impl Calling {
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Called>> {
         if !self.begun {
             self.begun = true;
-            self.set_due(true);
+            self.set_due(After::Begin);
         }
-        let Some(due) = &mut self.due else {
-            return Poll::Pending;
+        let what = loop {
+            let Some(due) = &mut self.due else {
+                return Poll::Pending;
+            };
+            match ready!(due.poll(cx)) {
+                // The session could not go before the answer.
+                What::Ask if self.paused => self.due = due.put_off(),
+                what => break what,
+            }
         };
-        let what = ready!(due.poll(cx));
         if what == What::Ask {
             self.under_way = Some(self.functions.call(&self.caller, None));
             return Poll::Ready(None);
@@ -242,17 +256,17 @@ impl Calling {
             What::KeepAlive | What::Ask => session.keep_alive(),
         });
         drop(kept);
-        self.set_due(true);
+        self.set_due(After::Frame);
         let mut called = Called::default();
         frame.iter().for_each(|frame| called.push(frame));
         Poll::Ready(Some(called))
     }
 
-    /// When what is due, now that the client was sent something or was not.
-    fn set_due(&mut self, sent: bool) {
+    /// When what is due, after this.
+    fn set_due(&mut self, after: After) {
         let kept = self.caller.kept();
         let waits = kept.grip.as_ref().map(|session| session.waits());
-        self.due = Due::after_answer(self.due.as_ref(), waits.unwrap_or_default(), sent);
+        self.due = Due::next(self.due.as_ref(), waits.unwrap_or_default(), after);
     }
 }
 

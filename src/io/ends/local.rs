@@ -158,6 +158,9 @@ impl LocalEnd {
     /// over; what the function has is answered.
     pub fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
+        if let Messages::Called(calling) = &mut self.messages {
+            calling.set_paused(paused);
+        }
     }
 
     /// The session has begun: its client has the 101.

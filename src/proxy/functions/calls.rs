@@ -93,6 +93,7 @@ impl FunctionCalls {
 
     async fn message_event(&self, caller: &Caller, message: Option<ClientMessage>) -> Called {
         let id = aws::new_id();
+        let is_asked = message.is_none();
         let config = self.config(caller);
         let dialect = config.as_ref().map(|config| config.dialect).ok();
         let outcome = match config {
@@ -102,28 +103,59 @@ impl FunctionCalls {
             }
             Err(error) => Err(error),
         };
-        match outcome {
-            Ok(called) => called,
-            Err(CallError::Busy) => Called::close(1013, "the function is busy"),
-            Err(error) => {
-                note(caller, &error);
-                match dialect {
-                    Some(Dialect::Cloudevents | Dialect::Grip) => {
-                        Called::close(1011, "the function failed")
-                    }
-                    Some(Dialect::Aws) | None => Called::reply(&aws::fault(&error, caller, &id)),
-                }
-            }
+        let error = match outcome {
+            Ok(called) => return called,
+            // It is asked again.
+            Err(CallError::Busy) if is_asked => return Called::default(),
+            Err(CallError::Busy) => return Called::close(1013, "the function is busy"),
+            Err(error) => error,
+        };
+        note(caller, &error);
+        let is_grip = caller.kept().grip.is_some();
+        match dialect {
+            Some(Dialect::Cloudevents | Dialect::Grip) => Called::close(1011, FAILED),
+            // Its client does not know the texts of AWS.
+            Some(Dialect::Aws) | None if is_grip => Called::close(1011, FAILED),
+            Some(Dialect::Aws) | None => Called::reply(&aws::fault(&error, caller, &id)),
         }
     }
 
-    async fn end_event(&self, caller: &Caller, end: SessionEnd) -> Result<(), CallError> {
+    /// Sends an event that the client does not wait for, behind those before it.
+    fn spawn(&self, caller: &Arc<Caller>, event: Note) {
+        // A session that is dropped with its worker has no runtime any more.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let (this, caller, open) = (self.clone(), Arc::clone(caller), self.open());
+        drop(runtime.spawn(async move {
+            let _turn = caller.turn.lock().await;
+            let sent = this.send(&caller, event).await;
+            sent.unwrap_or_else(|error| note(&caller, &error));
+            drop(open);
+        }));
+    }
+
+    async fn send(&self, caller: &Caller, event: Note) -> Result<(), CallError> {
         let config = self.config(caller)?;
         let call = self.call_of(&config, caller);
-        match config.dialect {
-            Dialect::Aws => aws::disconnect(call, end).await,
-            Dialect::Cloudevents => cloudevents::disconnected(call, end).await,
-            Dialect::Grip => grip::disconnected(call, end).await,
+        match (config.dialect, event) {
+            (Dialect::Aws, Note::End(end)) => aws::disconnect(call, end).await,
+            (Dialect::Cloudevents, Note::End(end)) => cloudevents::disconnected(call, end).await,
+            (Dialect::Grip, Note::End(end)) => grip::disconnected(call, end).await,
+            (Dialect::Cloudevents, Note::Connected) => cloudevents::connected(call).await,
+            (Dialect::Grip, Note::Detached) => grip::detached(call).await,
+            // The function had another dialect when the event happened.
+            (_, Note::Connected | Note::Detached) => Ok(()),
+        }
+    }
+
+    /// A function that has detached itself from the session gets an event for that, once.
+    fn note_detached(&self, caller: &Arc<Caller>) {
+        let mut kept = caller.kept();
+        let detached = kept.grip.as_mut().is_some_and(|one| one.take_detached());
+        drop(kept);
+        if detached {
+            self.spawn(caller, Note::Detached);
         }
     }
 
@@ -132,6 +164,20 @@ impl FunctionCalls {
         self.0.open.send_modify(|open| *open += 1);
         Open(Arc::clone(&self.0))
     }
+}
+
+/// The reason of a session whose function failed.
+const FAILED: &str = "the function failed";
+
+/// An event that the client does not wait for.
+#[derive(Clone, Copy, Debug)]
+enum Note {
+    /// The session has begun.
+    Connected,
+    /// The function has detached itself.
+    Detached,
+    /// The session has ended.
+    End(SessionEnd),
 }
 
 /// A call that is under way.
@@ -145,21 +191,12 @@ impl Drop for Open {
 
 impl Functions for FunctionCalls {
     fn begin(&self, caller: &Arc<Caller>) {
-        let config = self.config(caller);
-        let Some(config) = config
-            .ok()
-            .filter(|one| one.dialect == Dialect::Cloudevents)
-        else {
+        let dialect = self.config(caller).map(|config| config.dialect);
+        match dialect {
             // No other dialect has such an event.
-            return;
-        };
-        let (this, caller, open) = (self.clone(), Arc::clone(caller), self.open());
-        drop(tokio::spawn(async move {
-            let _turn = caller.turn.lock().await;
-            let sent = cloudevents::connected(this.call_of(&config, &caller)).await;
-            sent.unwrap_or_else(|error| note(&caller, &error));
-            drop(open);
-        }));
+            Ok(Dialect::Cloudevents) => self.spawn(caller, Note::Connected),
+            _ => self.note_detached(caller),
+        }
     }
 
     fn call(&self, caller: &Arc<Caller>, message: Option<ClientMessage>) -> JoinHandle<Called> {
@@ -167,23 +204,14 @@ impl Functions for FunctionCalls {
         tokio::spawn(async move {
             let _turn = caller.turn.lock().await;
             let called = this.message_event(&caller, message).await;
+            this.note_detached(&caller);
             drop(open);
             called
         })
     }
 
     fn disconnect(&self, caller: &Arc<Caller>, end: SessionEnd) {
-        // A session that is dropped with its worker has no runtime any more.
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        let (this, caller, open) = (self.clone(), Arc::clone(caller), self.open());
-        drop(runtime.spawn(async move {
-            let _turn = caller.turn.lock().await;
-            let sent = this.end_event(&caller, end).await;
-            sent.unwrap_or_else(|error| note(&caller, &error));
-            drop(open);
-        }));
+        self.spawn(caller, Note::End(end));
     }
 }
 

@@ -33,6 +33,9 @@ pub(crate) enum CallError {
     /// The session cannot be a member of a group that its answer names.
     #[error("the function's answer names a group that the session cannot join: {0}")]
     NotJoined(JoinError),
+    /// The worker that has the session did not answer in time.
+    #[error("the gateway is too busy to change the groups of the session")]
+    Overloaded,
 }
 
 impl CallError {
@@ -46,7 +49,8 @@ impl CallError {
             | Self::Failed(_)
             | Self::Malformed
             | Self::NotAllowed(_)
-            | Self::NotJoined(_) => "failed",
+            | Self::NotJoined(_)
+            | Self::Overloaded => "failed",
         }
     }
 }

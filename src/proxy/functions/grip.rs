@@ -13,15 +13,15 @@ use crate::core::functions::grip::{self, Change, ClientEnd, GripSession, Malform
 use crate::core::http::headers::strip_hop_by_hop;
 use crate::core::relay::ClientMessage;
 use crate::core::routing::groups::take_groups_of_answer;
-use crate::io::client::ClientError;
+use crate::io::client::{ClientError, ConnectError};
 use crate::io::ends::{Called, Caller, SessionEnd};
 use crate::live::{MessageCommand, WorkerCommand};
 use crate::proxy::functions::connecting::{Accepted, Connecting, Verdict};
 use crate::proxy::functions::error::CallError;
 use crate::proxy::functions::requests::{Call, Event};
 
-/// How often an event is sent again to a function that cannot be reached.
-const RETRIES_MAX: u32 = 5;
+/// How long an event is sent again to a function that cannot be reached.
+const RETRIES_MAX: Duration = Duration::from_secs(30);
 /// Before the first time; then twice as long each time, and up to this much more.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -33,7 +33,10 @@ impl From<Malformed> for CallError {
 
 pub(super) async fn connect(call: Call<'_>, request: Connecting<'_>) -> Result<Verdict, CallError> {
     let caller = call.caller;
-    let handshake = grip::handshake_fields(request.headers);
+    let Some(handshake) = grip::handshake_fields(request.headers) else {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Ok(Verdict::Refused(status));
+    };
     let session = GripSession::new(request.target, handshake);
     caller.kept().grip = Some(Box::new(session));
     let judge = |answer: Response<Bytes>| {
@@ -45,18 +48,12 @@ pub(super) async fn connect(call: Call<'_>, request: Connecting<'_>) -> Result<V
         Ok(Verdict::accepted(accepted(head.headers, taken)))
     };
     let body = |_: &GripSession| GripSession::open_body();
-    let verdict = send(call, "connect", body, judge).await?;
-    detached(call).await;
-    Ok(verdict)
+    send(call, "connect", body, judge).await
 }
 
 /// The event of a function that has detached itself from the session.
-async fn detached(call: Call<'_>) {
-    let detached = change(call.caller, |session| Ok(session.take_detached()));
-    if let Ok(true) = detached {
-        // Whether it takes the event changes nothing.
-        drop(last(call, ClientEnd::Closed(None)).await);
-    }
+pub(super) async fn detached(call: Call<'_>) -> Result<(), CallError> {
+    last(call, ClientEnd::Closed(None)).await
 }
 
 fn accepted(mut answered: HeaderMap, taken: Taken) -> Accepted {
@@ -64,10 +61,12 @@ fn accepted(mut answered: HeaderMap, taken: Taken) -> Accepted {
     let mut groups = take_groups_of_answer(&mut answered);
     let mut first = Called::default();
     add(&mut first, &taken);
-    groups.extend(taken.changes.into_iter().filter_map(|change| match change {
-        Change::Join(group) => Some(group),
-        Change::Leave(_) => None,
-    }));
+    for change in taken.changes {
+        match change {
+            Change::Join(group) => groups.push(group),
+            Change::Leave(group) => groups.retain(|one| *one != group),
+        }
+    }
     Accepted {
         subprotocol: answered.get(SEC_WEBSOCKET_PROTOCOL).cloned(),
         groups,
@@ -105,7 +104,6 @@ pub(super) async fn message(
         add(&mut called, &taken);
         follow(call, taken.changes).await?;
         if !change(caller, |session| Ok(session.has_more()))? {
-            detached(call).await;
             return Ok(called);
         }
         if called.frames.len() > call.config.response_bytes {
@@ -124,16 +122,32 @@ async fn ask(call: Call<'_>, kind: &'static str) -> Result<Taken, CallError> {
             false => Err(CallError::Failed(head.status)),
         }
     };
+    let began = clock::now();
     let mut delay = RETRY_DELAY;
-    for _ in 0..RETRIES_MAX {
-        match send(call, kind, GripSession::body, judge).await {
-            Err(CallError::Client(ClientError::Connect(_))) => {}
+    loop {
+        // It may have another URL by now.
+        let config = call.requests.config(&call.config.name)?;
+        let call = Call {
+            config: &config,
+            ..call
+        };
+        let outcome = send(call, kind, GripSession::body, judge).await;
+        let waited = clock::now().duration_since(began);
+        match outcome {
+            Err(CallError::Client(error)) if is_unreached(&error) && waited < RETRIES_MAX => {}
             outcome => return outcome,
         }
         sleep(delay + RETRY_DELAY.mul_f64(fastrand::f64())).await;
         delay *= 2;
     }
-    send(call, kind, GripSession::body, judge).await
+}
+
+/// Whether the function has not had a request.
+fn is_unreached(error: &ClientError) -> bool {
+    match error {
+        ClientError::Connect(why) => matches!(**why, ConnectError::Dial(_)),
+        _ => false,
+    }
 }
 
 pub(super) async fn disconnected(call: Call<'_>, end: SessionEnd) -> Result<(), CallError> {
@@ -149,7 +163,7 @@ pub(super) async fn disconnected(call: Call<'_>, end: SessionEnd) -> Result<(), 
 
 /// The last event of a session for the function.
 async fn last(call: Call<'_>, end: ClientEnd) -> Result<(), CallError> {
-    let body = |_: &GripSession| GripSession::last_body(end);
+    let body = |session: &GripSession| session.last_body(end);
     let judge = |answer: Response<Bytes>| match answer.status() {
         StatusCode::OK => Ok(()),
         status => Err(CallError::Failed(status)),
@@ -223,9 +237,15 @@ async fn follow(call: Call<'_>, changes: Vec<Change>) -> Result<(), CallError> {
                         answer,
                     })
                 };
-                let joined = workers.ask(join).await.into_iter().flatten().next();
-                // The session may have ended meanwhile.
-                joined.unwrap_or(Ok(false)).map_err(CallError::NotJoined)?;
+                let answers = workers.ask(join).await;
+                let silent = answers.missing();
+                let joined = answers.into_iter().flatten().next();
+                match joined {
+                    Some(joined) => joined.map(drop).map_err(CallError::NotJoined)?,
+                    // The session has ended meanwhile.
+                    None if silent == 0 => {}
+                    None => return Err(CallError::Overloaded),
+                }
             }
             Change::Leave(group) => {
                 let group = &group;

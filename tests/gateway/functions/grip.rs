@@ -322,13 +322,17 @@ async fn i1_a_session_goes_to_the_next_process_with_what_the_function_set() {
     assert_eq!(said, "ann: hello", "it is in the room as before");
 }
 
-/// Whoever publishes closes sessions of a channel too, and only with a token that opens it.
+/// Messages need a token that opens the channel, closing one that opens its sessions too.
 #[tokio::test]
 async fn i13_channels_open_to_those_with_a_token() {
+    const OPERATOR: &str = "token-of-the-operator";
     let publish = free_port();
     let application = application(publish);
     let text = configuration(publish, &application, "").replace("group:*", "group:lobby");
-    let gateway = Gateway::start(&text).await;
+    let more = format!(
+        "}}, {{ name = \"operator\", token = \"{OPERATOR}\", targets = [\"group:*\", \"session:*\"] }}]"
+    );
+    let gateway = Gateway::start(&text.replacen("}]", &more, 1)).await;
     let mut client = enter(gateway.address(), "ann").await;
     let address = ([127, 0, 0, 1], publish).into();
     let send = async |token: &str, body: &str| {
@@ -340,17 +344,36 @@ async fn i13_channels_open_to_those_with_a_token() {
             )));
         http::send(address, request.expect("a request")).await
     };
-    let close = |channel: &str| {
-        json!({ "items": [{ "channel": channel, "formats": { "ws-message": {
-            "action": "close", "code": 4005, "reason": "over" } } }] })
-        .to_string()
+    let item = |channel: &str, message: Value| {
+        json!({ "items": [{ "channel": channel, "formats": { "ws-message": message } }] })
+            .to_string()
     };
-    assert_eq!(send("wrong", &close("lobby")).await.status, 401);
-    assert_eq!(send(TOKEN, &close("other")).await.status, 403);
+    let text = |channel: &str| item(channel, json!({ "content": "hello" }));
+    let close = item(
+        "lobby",
+        json!({ "action": "close", "code": 4005, "reason": "over" }),
+    );
+    assert_eq!(send("wrong", &text("lobby")).await.status, 401);
+    assert_eq!(send(TOKEN, &text("other")).await.status, 403);
     assert_eq!(send(TOKEN, "{").await.text(), "Body is not valid JSON.\n");
+    let answer = send(TOKEN, &text("lobby")).await;
+    assert_eq!((answer.status, answer.text()), (200, "Published\n"));
+    assert_eq!(client.receive_text().await, "hello");
+    assert_eq!(send(TOKEN, &close).await.status, 403);
     client.send("whoami").await;
     assert_eq!(client.receive_text().await, "ann");
-    let answer = send(TOKEN, &close("lobby")).await;
-    assert_eq!((answer.status, answer.text()), (200, "Published\n"));
+    assert_eq!(send(OPERATOR, &close).await.status, 200);
     assert_eq!(client.end().await, Some((4005, "over".to_owned())));
+}
+
+/// A client could push out fields that have its rights, if some were left out.
+#[tokio::test]
+async fn i7_the_function_gets_a_large_handshake_whole() {
+    let chat = Chat::start("", false).await;
+    let dial = Dial::new("/room/lobby?name=ann").header("cookie", &"a".repeat(20_000));
+    let client = dial.connect(chat.gateway.address()).await;
+    let mut client = client.expect("a session");
+    assert_eq!(client.receive_text().await, "welcome ann");
+    let cookie = chat.log().await[0]["cookie"].clone();
+    assert_eq!(cookie.as_str().map(str::len), Some(20_000));
 }

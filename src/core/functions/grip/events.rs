@@ -109,17 +109,15 @@ pub(super) fn append(body: &mut Vec<u8>, kind: &str, content: &[u8]) {
     body.extend_from_slice(CRLF);
 }
 
-/// The body of the last event of a session.
-pub(super) fn last(end: ClientEnd) -> Vec<u8> {
-    let mut body = Vec::new();
+/// Appends the last event of a session.
+pub(super) fn append_end(body: &mut Vec<u8>, end: ClientEnd) {
     match end {
         ClientEnd::Closed(code) => {
             let code = code.map(u16::to_be_bytes);
-            append(&mut body, "CLOSE", code.as_ref().map_or(&[], |code| code));
+            append(body, "CLOSE", code.as_ref().map_or(&[], |code| code));
         }
-        ClientEnd::Lost => append(&mut body, "DISCONNECT", &[]),
+        ClientEnd::Lost => append(body, "DISCONNECT", &[]),
     }
-    body
 }
 
 #[cfg(test)]
@@ -178,12 +176,18 @@ mod tests {
 
     #[test]
     fn how_a_client_left_is_its_last_event() {
-        assert_eq!(
-            last(ClientEnd::Closed(Some(1000))),
-            b"CLOSE 2\r\n\x03\xe8\r\n"
-        );
-        assert_eq!(last(ClientEnd::Closed(None)), b"CLOSE\r\n");
-        assert_eq!(last(ClientEnd::Lost), b"DISCONNECT\r\n");
+        for (end, expected) in [
+            (
+                ClientEnd::Closed(Some(1000)),
+                &b"CLOSE 2\r\n\x03\xe8\r\n"[..],
+            ),
+            (ClientEnd::Closed(None), b"CLOSE\r\n"),
+            (ClientEnd::Lost, b"DISCONNECT\r\n"),
+        ] {
+            let mut body = Vec::new();
+            append_end(&mut body, end);
+            assert_eq!(body, expected);
+        }
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! What the gateway keeps of a session for its function, and how an answer changes it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -30,7 +31,7 @@ const INTERVAL: &str = "keep-alive-interval";
 const SET_META: &str = "set-meta-";
 
 /// A session for its function.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GripSession {
     /// The path and the query of the client's request.
@@ -46,8 +47,8 @@ pub struct GripSession {
     keep_alive: Option<Timed>,
     /// What the client gets once, after so many seconds.
     delayed: Option<Timed>,
-    /// Delayed frames so far.
-    delays: u32,
+    /// Frames for later so far: each has a number.
+    timed: u32,
     unaccepted: Unaccepted,
     /// Set if the function gets no further message.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +73,13 @@ enum Over {
 struct Timed {
     frame: ToClient,
     seconds: u32,
+    number: u32,
+}
+
+impl Timed {
+    fn wait(&self) -> (u32, u32) {
+        (self.number, self.seconds)
+    }
 }
 
 /// Seconds until something is due of itself, each `None` if it never is.
@@ -79,8 +87,8 @@ struct Timed {
 pub struct Waits {
     /// The function is asked.
     pub ask: Option<u32>,
-    /// The client gets the frame that keeps it alive.
-    pub keep_alive: Option<u32>,
+    /// The client gets the frame that keeps it alive; which one, and after how many seconds.
+    pub keep_alive: Option<(u32, u32)>,
     /// The client gets the delayed frame; which one, and after how many seconds.
     pub delayed: Option<(u32, u32)>,
 }
@@ -103,6 +111,14 @@ pub enum Change {
     Join(GroupName),
     /// It ends.
     Leave(GroupName),
+}
+
+impl fmt::Debug for GripSession {
+    /// Without the fields of the handshake, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("GripSession");
+        shown.field("over", &self.over).finish_non_exhaustive()
+    }
 }
 
 impl GripSession {
@@ -140,9 +156,11 @@ impl GripSession {
         body
     }
 
-    /// The body of the last one.
-    pub fn last_body(end: ClientEnd) -> Vec<u8> {
-        events::last(end)
+    /// The body of the last one: what the function has not accepted, and the end.
+    pub fn last_body(&self, end: ClientEnd) -> Vec<u8> {
+        let mut body = self.body();
+        events::append_end(&mut body, end);
+        body
     }
 
     /// The body of every other one: messages that the function has not accepted.
@@ -173,6 +191,7 @@ impl GripSession {
         let detached = self.over == Some(Over::Detaching);
         if detached {
             self.over = Some(Over::Gone);
+            self.unaccepted = Unaccepted::default();
         }
         detached
     }
@@ -192,8 +211,8 @@ impl GripSession {
     pub fn waits(&self) -> Waits {
         Waits {
             ask: self.interval.filter(|_| self.over.is_none()),
-            keep_alive: self.keep_alive.as_ref().map(|one| one.seconds),
-            delayed: self.delayed.as_ref().map(|one| (self.delays, one.seconds)),
+            keep_alive: self.keep_alive.as_ref().map(Timed::wait),
+            delayed: self.delayed.as_ref().map(Timed::wait),
         }
     }
 
@@ -229,15 +248,16 @@ impl GripSession {
     /// When it has no meaning.
     pub fn answer(&mut self, fields: &HeaderMap, body: &[u8]) -> Result<Taken, Malformed> {
         let events = events::read(body)?;
-        self.unaccepted
-            .accept(number(fields, "content-bytes-accepted")?)?;
+        let accepted = number(fields, "content-bytes-accepted")?;
+        let accepted = accepted.map(usize::try_from).transpose();
+        self.unaccepted.accept(accepted.map_err(|_| Malformed)?)?;
         self.take(fields, &events)
     }
 
     fn take(&mut self, fields: &HeaderMap, events: &[Event<'_>]) -> Result<Taken, Malformed> {
         self.set_meta(fields)?;
         let interval = number(fields, INTERVAL)?.filter(|seconds| *seconds > 0);
-        let clamped = |seconds: usize| {
+        let clamped = |seconds: i64| {
             let seconds = u32::try_from(seconds).unwrap_or(INTERVAL_MAX);
             seconds.clamp(INTERVAL_MIN, INTERVAL_MAX)
         };
@@ -288,10 +308,16 @@ impl GripSession {
     }
 
     fn control(&mut self, control: Control, taken: &mut Taken) -> Result<(), Malformed> {
-        let timed = |frame: ToClient, seconds: u32| match frame.len() {
-            ..=TIMED_MAX => Ok(Some(Timed { frame, seconds })),
+        let number = self.timed.wrapping_add(1);
+        let timed = |frame: ToClient, seconds| match frame.len() {
+            ..=TIMED_MAX => Ok(Some(Timed {
+                frame,
+                seconds,
+                number,
+            })),
             _ => Err(Malformed),
         };
+        self.timed = number;
         match control {
             Control::Subscribe(group) => taken.changes.push(Change::Join(group)),
             Control::Unsubscribe(group) => taken.changes.push(Change::Leave(group)),
@@ -300,10 +326,7 @@ impl GripSession {
             Control::KeepAlive(Some((frame, seconds))) => {
                 self.keep_alive = timed(frame, seconds)?;
             }
-            Control::Delay(frame, seconds) => {
-                self.delayed = timed(frame, seconds)?;
-                self.delays = self.delays.wrapping_add(1);
-            }
+            Control::Delay(frame, seconds) => self.delayed = timed(frame, seconds)?,
             Control::Flush => taken.frames.extend(self.take_delayed()),
             Control::Nothing => {}
         }
@@ -331,17 +354,13 @@ impl GripSession {
     }
 }
 
-/// A field that is a number. Other fields of that name have no meaning.
-fn number(fields: &HeaderMap, name: &str) -> Result<Option<usize>, Malformed> {
+/// A field that is a number.
+fn number(fields: &HeaderMap, name: &str) -> Result<Option<i64>, Malformed> {
     let Some(value) = fields.get(name) else {
         return Ok(None);
     };
-    let value = value.to_str().map_err(|_| Malformed)?.trim();
-    // A negative interval is none.
-    if value.starts_with('-') {
-        return Ok(Some(0));
-    }
-    value.parse().map(Some).map_err(|_| Malformed)
+    let value = value.to_str().map_err(|_| Malformed)?;
+    value.trim().parse().map(Some).map_err(|_| Malformed)
 }
 
 /// What messages for the client begin with, if the answer has the extension `grip`.

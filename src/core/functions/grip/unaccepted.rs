@@ -7,6 +7,8 @@ use crate::core::functions::grip::malformed::Malformed;
 
 /// Bytes that a function may leave, as with Pushpin. With more it has to accept some.
 const LEFT_MAX: usize = 200_000;
+/// What each message counts beside its payload, so that empty ones are bounded too.
+const PART_BYTES: usize = 32;
 
 /// What is sent with the next request, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +78,8 @@ impl Unaccepted {
         self.messages.drain(..taken);
         self.offered = self.bytes();
         self.progressed = self.offered > 0 && self.offered < sent;
-        match self.offered > LEFT_MAX && !self.progressed {
+        let left = self.offered + PART_BYTES * self.messages.len();
+        match left > LEFT_MAX && !self.progressed {
             true => Err(Malformed),
             false => Ok(()),
         }
@@ -130,12 +133,16 @@ mod tests {
 
     #[test]
     fn i8_a_function_that_accepts_nothing_fails_when_too_much_waits() {
-        let long = "x".repeat(LEFT_MAX);
+        let long = "x".repeat(LEFT_MAX - PART_BYTES);
         let mut all = waiting(&[&long]);
         assert_eq!(all.accept(Some(0)), Ok(()));
         all.push(false, vec![1]);
         assert_eq!(all.clone().accept(Some(0)), Err(Malformed));
         assert_eq!(all.accept(Some(LEFT_MAX + 2)), Err(Malformed));
         assert_eq!(all.accept(Some(1)), Ok(()));
+        // Empty messages behind one that it leaves.
+        let mut all = waiting(&["x"]);
+        (0..LEFT_MAX / PART_BYTES).for_each(|_| all.push(true, Vec::new()));
+        assert_eq!(all.accept(Some(0)), Err(Malformed));
     }
 }

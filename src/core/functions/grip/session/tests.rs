@@ -155,8 +155,8 @@ fn frames_for_later_are_kept() {
     let (mut session, _) = opened(&[GRIP], &format!("{keep}{delay}"));
     let waits = Waits {
         ask: None,
-        keep_alive: Some(30),
-        delayed: Some((1, 5)),
+        keep_alive: Some((1, 30)),
+        delayed: Some((2, 5)),
     };
     assert_eq!(session.waits(), waits);
     assert_eq!(session.keep_alive(), Some(text("k")));
@@ -237,4 +237,23 @@ fn i1_a_session_is_the_same_in_the_next_process() {
         serde_json::from_str::<GripSession>(&json).expect("the same"),
         session
     );
+}
+
+#[test]
+fn the_last_event_comes_behind_what_was_not_accepted() {
+    let (mut session, _) = opened(&[], "");
+    session.push(true, b"hello".to_vec());
+    let none = fields(&[("content-bytes-accepted", "0")]);
+    session.answer(&none, b"").expect("an answer");
+    let body = session.last_body(ClientEnd::Lost);
+    assert_eq!(body, b"TEXT 5\r\nhello\r\nDISCONNECT\r\n");
+    let strange = fields(&[("content-bytes-accepted", "-1")]);
+    assert_eq!(session.answer(&strange, b""), Err(Malformed));
+}
+
+#[test]
+fn i11_fields_of_the_handshake_are_not_printed() {
+    let cookie = ("cookie".to_owned(), "secret".to_owned());
+    let session = GripSession::new("/?token=secret", vec![cookie]);
+    assert!(!format!("{session:?}").contains("secret"));
 }
