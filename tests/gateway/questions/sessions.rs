@@ -246,6 +246,12 @@ async fn q20_were_messages_lost_of_whom_when_and_why() {
     mortal.signal(Signal::KILL);
     let (code, _) = cut.end().await.expect("a close frame");
     assert_eq!(code, 1011, "no other backend can complete it");
+    // The system closes the sockets of a process one by one, and what comes before that is lost.
+    let moved = |client: &Client| {
+        let session = gateway.get(&format!("/v1/sessions/{}", id_of(client)));
+        session["backend"] != *at
+    };
+    eventually("the others have moved", async || there.iter().all(moved)).await;
     for client in there.iter_mut().chain(&mut away) {
         client.echo("after").await;
     }
